@@ -1,0 +1,1 @@
+"""Checks of what DNS serves, and of what caches may still hold."""

@@ -1,0 +1,1 @@
+"""Checks of where requests and writes go."""

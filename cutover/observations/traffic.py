@@ -1,0 +1,125 @@
+"""How many requests or writes each side got, and what proves that the counter sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, NamedTuple
+
+from cutover.observations.base import Observation
+
+
+class Sight(StrEnum):
+    """How a reading came out. Only ``OK`` carries numbers that count; none of the others means zero."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    PARTIAL = "partial"
+    STALE = "stale"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not-found"
+    RATE_LIMITED = "rate-limited"
+    UNREACHABLE = "unreachable"
+    MALFORMED = "malformed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficReading(Observation):
+    """One source's count for one side in one window.
+
+    Attributes:
+        source: label unique in the plan (``datadog #1``).
+        weight: ``requests`` or ``writes``.
+        side: ``old`` or ``new``.
+        window_start, window_end: the window ends at the source's last complete bucket, never at now.
+        count: requests or writes in the window; None unless ``sight`` is OK or PARTIAL (then a lower bound).
+        detail: one line: the reason when it is not OK.
+    """
+
+    kind: ClassVar[str] = "traffic.reading"
+
+    source: str
+    weight: str
+    side: str
+    window_start: datetime
+    window_end: datetime
+    sight: Sight
+    count: float | None = None
+    detail: str = ""
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """Source, weight and side."""
+        return (self.source, self.weight, self.side)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentinelSent(Observation):
+    """Tagged requests sent to one address of one side in one window.
+
+    Attributes:
+        tag: the User-Agent that was sent.
+        answered: any HTTP response. refused: connection refused. silent: timeouts and other errors.
+        probes: the tool's own untagged requests to the same address in the window (origin probes).
+    """
+
+    kind: ClassVar[str] = "traffic.sentinel"
+
+    name: str
+    side: str
+    address: str
+    window_start: datetime
+    window_end: datetime
+    tag: str
+    sent: int
+    answered: int
+    refused: int
+    silent: int
+    probes: int = 0
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """Plan's name, side and address."""
+        return (self.name, self.side, self.address)
+
+
+class TableWrites(NamedTuple):
+    """Cumulative tuple counters of one table (``pg_stat_user_tables``)."""
+
+    table: str
+    inserted: int
+    updated: int
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseReading(Observation):
+    """Counters of one database.
+
+    Attributes:
+        side: ``old`` or ``new``.
+        system_identifier: of the cluster; a failover or a restore elsewhere changes it.
+        stats_reset: when the counters were last reset, None when never.
+        server_time: the server's clock when they were read.
+        tables: user tables of ``schemas`` minus ``exclude``.
+        newest: ``table.column`` -> newest value as text, for ``[database] newest``.
+        in_recovery: a standby: its counters are not the primary's.
+    """
+
+    kind: ClassVar[str] = "database.reading"
+
+    side: str
+    system_identifier: str
+    server_version: int
+    database: str
+    stats_reset: datetime | None
+    server_time: datetime
+    tables: tuple[TableWrites, ...]
+    newest: tuple[tuple[str, str], ...] = ()
+    in_recovery: bool = False
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """The side."""
+        return (self.side,)

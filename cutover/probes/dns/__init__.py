@@ -1,0 +1,1 @@
+"""What authorities and resolvers answer."""

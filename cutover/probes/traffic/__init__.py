@@ -1,0 +1,1 @@
+"""How many requests and writes each side gets."""

@@ -44,10 +44,10 @@ class HostedZones(Observation):
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One record set of a name and type (Route 53 may hold many).
+    r"""One record set of a name and type (Route 53 may hold many).
 
     Attributes:
-        name: the owner; ``*.example.com.`` (``\\\\052`` decoded) when a wildcard serves the name.
+        name: the owner; ``*.example.com.`` (``\052`` decoded) when a wildcard serves the name.
         routing: ``simple``, ``weighted``, ``latency``, ``geolocation``, ``geoproximity``, ``failover``,
             ``multivalue`` or ``cidr``.
         set_identifier: "" for simple.

@@ -1,0 +1,46 @@
+"""The test world as pytest fixtures, for every test (``tests/conftest.py`` registers this module)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.world.postgres import Postgres
+
+#: ``make_database(sql="", server=None) -> url``: a new database, dropped after the test.
+MakeDatabase = Callable[..., str]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One cluster for the whole session. Do not stop it: use a ``Postgres()`` of your own for that."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_pair() -> Iterator[tuple[Postgres, Postgres]]:
+    """Two clusters (old, new) with different system identifiers, for the whole session."""
+    with Postgres() as old, Postgres() as new:
+        yield old, new
+
+
+@pytest.fixture
+def make_database(request: pytest.FixtureRequest) -> Iterator[MakeDatabase]:
+    """A factory of databases, by default in the ``postgres`` cluster; all are dropped after the test."""
+    made: list[tuple[Postgres, str]] = []
+
+    def make(sql: str = "", *, server: Postgres | None = None, prefix: str = "db", options: str = "") -> str:
+        target: Postgres = server or request.getfixturevalue("postgres")
+        name = f"{prefix}_{next(_numbers)}"
+        url = target.create_database(name, sql=sql, options=options)
+        made.append((target, name))
+        return url
+
+    yield make
+    for target, name in made:
+        target.drop_database(name)

@@ -130,6 +130,9 @@ class Table:
     """One table as the reconcile road sees it (a partitioned one through its root).
 
     Attributes:
+        columns: every column of old and new by name, in old's order and then those that only new has. A row
+            holds ``None`` where its side lacks the column (``columns_only_old``, ``columns_only_new`` tell
+            that from SQL NULL).
         key: the columns that tell rows apart: primary key, a unique not-null index, or ``match_key``;
             empty for a keyless table.
         key_from: ``"primary key"``, ``"unique index NAME"``, ``"match_key"`` or ``""``.
@@ -200,7 +203,10 @@ class Change:
         key: the key's text values (of old's row, or of base's when old deleted it).
         base, old, new: the row on each side, ``None`` where it is absent.
         base_known: False when there was no base to compare with for this row (it was judged by value only).
-        count: for keyless tables, how many identical rows this stands for.
+        count: for keyless tables, how many identical rows this stands for: the key is the whole row, and the
+            difference of the multisets O and B is ``count`` inserts (``base`` is ``None``) or ``count``
+            deletes (``old`` is ``None``); ``new`` is ``None``, :attr:`new_count` tells the copies in new.
+        new_count: for keyless tables, how many identical rows new holds.
     """
 
     table: TableName
@@ -210,6 +216,7 @@ class Change:
     new: Row | None
     base_known: bool = True
     count: int = 1
+    new_count: int = 0
 
 
 class Tally(NamedTuple):

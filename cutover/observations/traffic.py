@@ -85,12 +85,25 @@ class SentinelSent(Observation):
 
 
 class TableWrites(NamedTuple):
-    """Cumulative tuple counters of one table (``pg_stat_user_tables``)."""
+    """Cumulative tuple counters of one table (``pg_stat_user_tables``); rolled-back tuples count too.
+
+    Attributes:
+        table: ``schema.name``; a partition under its own name.
+        relation: ``pg_class.oid``: a table that was dropped and made anew starts from zero.
+        storage: ``pg_class.relfilenode``: TRUNCATE counts no tuples but changes this, as VACUUM FULL does.
+    """
 
     table: str
     inserted: int
     updated: int
     deleted: int
+    relation: int = 0
+    storage: int = 0
+
+    @property
+    def total(self) -> int:
+        """All writes."""
+        return self.inserted + self.updated + self.deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +112,12 @@ class DatabaseReading(Observation):
 
     Attributes:
         side: ``old`` or ``new``.
-        system_identifier: of the cluster; a failover or a restore elsewhere changes it.
-        stats_reset: when the counters were last reset, None when never.
+        system_identifier: of the cluster; a restore elsewhere changes it; "" when the role may not see it.
+        stats_reset: when the database's counters were last reset, None when never.
+        cluster_reset: ``pg_stat_archiver.stats_reset``: a crash empties every counter and moves only this.
+        timeline: of the last checkpoint; a promoted standby raises it; 0 when the role may not see it.
         server_time: the server's clock when they were read.
+        round_trip: seconds that the reading of ``server_time`` took; ``at`` is its middle.
         tables: user tables of ``schemas`` minus ``exclude``.
         newest: ``table.column`` -> newest value as text, for ``[database] newest``.
         in_recovery: a standby: its counters are not the primary's.
@@ -118,6 +134,9 @@ class DatabaseReading(Observation):
     tables: tuple[TableWrites, ...]
     newest: tuple[tuple[str, str], ...] = ()
     in_recovery: bool = False
+    cluster_reset: datetime | None = None
+    timeline: int = 0
+    round_trip: float = 0.0
 
     @property
     def subject(self) -> tuple[str, ...]:

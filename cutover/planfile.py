@@ -99,7 +99,8 @@ def _names_from_file(plan: Plan, base_dir: Path, where: str) -> tuple[Name, ...]
         try:
             names.append(Name.model_validate({"name": host}))
         except ValidationError as error:
-            raise CutoverError(f"{path}: line {number}: {_text_of(error.errors()[0])}", "one host name a line") from None
+            problem = _text_of(error.errors()[0])
+            raise CutoverError(f"{path}: line {number}: {problem}", "one host name a line") from None
     return tuple(names)
 
 

@@ -1,0 +1,149 @@
+"""What an answer means: which side a reply leads to. Pure.
+
+Answers are compared with the *declared* sets, never with each other: a panel that agrees on the old side has
+not converged (DESIGN.md 5).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cutover.observations.dns import Outcome, Record, Reply
+from cutover.plan import Member, address_of
+
+_HINTS = re.compile(r"\bipv[46]hint=\"?([0-9A-Fa-f:.,]+)")
+
+
+class Answer(StrEnum):
+    """The class of a reply."""
+
+    OLD = "old"
+    NEW = "new"
+    MIXED = "mixed"
+    OTHER = "other"
+    NXDOMAIN = "nxdomain"
+    NODATA = "nodata"
+    SERVFAIL = "servfail"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    MALFORMED = "malformed"
+
+    @property
+    def leads_to_old(self) -> bool:
+        """Some who get this answer reach the old side."""
+        return self in {Answer.OLD, Answer.MIXED}
+
+    @property
+    def says_something(self) -> bool:
+        """The server answered the question, whatever it said."""
+        return self not in {Answer.TIMEOUT, Answer.MALFORMED, Answer.REFUSED, Answer.SERVFAIL}
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The two answer sets of one name.
+
+    Attributes:
+        remembered_old: every address that was ever seen behind an old target (load balancers rotate).
+    """
+
+    old: tuple[Member, ...]
+    new: tuple[Member, ...]
+    remembered_old: Collection[str] = ()
+
+    def of_address(self, text: str) -> Answer | None:
+        """Return the side of an address, or None when neither side knows it."""
+        address = address_of(text)
+        if address is None:
+            return None
+        if any(member.holds(address) for member in self.new):
+            return Answer.NEW
+        if any(member.holds(address) for member in self.old) or text in self.remembered_old:
+            return Answer.OLD
+        return None
+
+    def of_target(self, name: str) -> Answer | None:
+        """Return the side that declares a CNAME target, or None."""
+        if any(member.target == name for member in self.new):
+            return Answer.NEW
+        if any(member.target == name for member in self.old):
+            return Answer.OLD
+        return None
+
+    def declared_new_for(self, rtype: str) -> bool:
+        """Tell whether the new side has a member that must answer for a type; nobody declares HTTPS records."""
+        if rtype == "HTTPS":
+            return False
+        version = {"A": 4, "AAAA": 6}.get(rtype)
+        return any(x.target is not None or (x.network is not None and x.network.version == version) for x in self.new)
+
+    def of_records(self, records: Iterable[Record], rtype: str) -> Answer:
+        """Return the class of an answer section.
+
+        Terminal addresses come first, then the last declared CNAME target; the address hints of an HTTPS
+        record count as addresses (RFC 9460).
+        """
+        addresses, targets = _ends(records, rtype)
+        by_target = next((side for target in reversed(targets) if (side := self.of_target(target))), None)
+        if addresses:
+            return _together({self.of_address(address) or by_target or Answer.OTHER for address in addresses})
+        if by_target is not None:
+            return by_target
+        if targets:
+            return Answer.OTHER
+        if self.new and not self.declared_new_for(rtype):
+            return Answer.NEW
+        return Answer.NODATA
+
+    def of_reply(self, reply: Reply, rtype: str) -> Answer:
+        """Return the class of one server's reply."""
+        match reply.outcome:
+            case Outcome.TIMEOUT | Outcome.UNREACHABLE:
+                return Answer.TIMEOUT
+            case Outcome.MALFORMED:
+                return Answer.MALFORMED
+            case Outcome.ANSWERED:
+                pass
+        match reply.rcode:
+            case "NOERROR":
+                return self.of_records(reply.answer, rtype)
+            case "NXDOMAIN":
+                return Answer.NXDOMAIN
+            case "REFUSED" | "NOTAUTH" | "NOTIMP" | "FORMERR":
+                return Answer.REFUSED
+        return Answer.SERVFAIL
+
+
+def addresses_in(records: Iterable[Record], rtype: str) -> tuple[str, ...]:
+    """Return the terminal addresses of an answer section (HTTPS: its hints), in order."""
+    return tuple(_ends(records, rtype)[0])
+
+
+def targets_in(records: Iterable[Record], rtype: str) -> tuple[str, ...]:
+    """Return the CNAME targets (and HTTPS target names) of an answer section, in chain order."""
+    return tuple(_ends(records, rtype)[1])
+
+
+def _ends(records: Iterable[Record], rtype: str) -> tuple[list[str], list[str]]:
+    addresses: list[str] = []
+    targets: list[str] = []
+    for record in records:
+        if record.rtype == "CNAME":
+            targets.append(record.data.lower())
+        elif record.rtype == "HTTPS" and rtype == "HTTPS":
+            words = record.data.split()
+            if len(words) > 1 and words[1] != ".":
+                targets.append(words[1].lower())
+            addresses.extend(x for hint in _HINTS.findall(record.data) for x in hint.split(",") if x)
+        elif record.rtype == rtype and rtype in {"A", "AAAA"}:
+            addresses.append(record.data)
+    return addresses, targets
+
+
+def _together(sides: set[Answer]) -> Answer:
+    if len(sides) == 1:
+        return sides.pop()
+    return Answer.MIXED if Answer.OLD in sides else Answer.OTHER

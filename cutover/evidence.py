@@ -1,0 +1,92 @@
+"""What is known at one instant: the only thing, besides the plan and the time, that a check may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from cutover.folds.authority import AuthorityFold
+from cutover.folds.delegation import DelegationFold
+from cutover.folds.resolvers import ResolverFold
+from cutover.folds.sides import SidesFold
+from cutover.folds.soak import SoakFold
+from cutover.observations.base import Observation, ProbeFailed
+from cutover.observations.gate import Judged, Overridden, SignedOff
+from cutover.plan import Plan
+
+_KEPT = timedelta(hours=1)
+_Seen = TypeVar("_Seen", bound=Observation)
+
+
+class Evidence:
+    """A view over the ledger, judged by one plan.
+
+    Observations go in by :meth:`add` in ledger order; :meth:`settle` is called when a round's are all in (a
+    :class:`Judged` entry does so by itself on replay). ``began`` is when the present round began: what is older
+    is history, and no check may take it for the present.
+    """
+
+    def __init__(self, plan: Plan, observations: Iterable[Observation] = ()) -> None:
+        self.plan = plan
+        self.began = datetime.min.replace(tzinfo=UTC)
+        self.sides = SidesFold(plan)
+        self.authority = AuthorityFold(self.sides)
+        self.resolvers = ResolverFold(self.sides)
+        self.delegation = DelegationFold()
+        self.soaks = SoakFold(plan)
+        self.overrides: list[Overridden] = []
+        self.sign_offs: list[SignedOff] = []
+        self._latest: dict[str, dict[tuple[str, ...], Observation]] = {}
+        for observation in observations:
+            self.add(observation)
+
+    def add(self, observation: Observation) -> None:
+        """Take one observation."""
+        self._latest.setdefault(observation.kind, {})[observation.subject] = observation
+        for fold in (self.sides, self.authority, self.resolvers, self.delegation, self.soaks):
+            fold.add(observation)
+        match observation:
+            case Judged():
+                self.settle()
+            case Overridden():
+                self.overrides.append(observation)
+            case SignedOff():
+                self.sign_offs.append(observation)
+
+    def begin(self, now: datetime) -> None:
+        """Begin a round: only what comes from now on is the present."""
+        self.began = now
+        for kind in ("origin.user-path", "probe-failed", "traffic.sentinel"):
+            seen = self._latest.get(kind, {})
+            self._latest[kind] = {subject: x for subject, x in seen.items() if now - x.at < _KEPT}
+
+    def settle(self) -> None:
+        """Join what belongs together in one round."""
+        self.authority.settle()
+
+    def latest(self, kind: type[_Seen], *subject: str) -> _Seen | None:
+        """Return the latest observation of a type and subject, however old."""
+        found = self._latest.get(kind.kind, {}).get(subject)
+        return found if isinstance(found, kind) else None
+
+    def current(self, kind: type[_Seen], *subject: str) -> _Seen | None:
+        """Return it only when this round saw it."""
+        found = self.latest(kind, *subject)
+        return found if found is not None and found.at >= self.began else None
+
+    def all_latest(self, kind: type[_Seen], *prefix: str) -> tuple[_Seen, ...]:
+        """Return the latest observation of every subject that begins with ``prefix``, however old."""
+        seen = self._latest.get(kind.kind, {})
+        return tuple(
+            x for subject, x in sorted(seen.items()) if subject[: len(prefix)] == prefix and isinstance(x, kind)
+        )
+
+    def all_current(self, kind: type[_Seen], *prefix: str) -> tuple[_Seen, ...]:
+        """Return those that this round saw."""
+        return tuple(x for x in self.all_latest(kind, *prefix) if x.at >= self.began)
+
+    def failure(self, probe: str, about: str = "") -> ProbeFailed | None:
+        """Return why a probe could not see in this round, by its room (``route53``) or with what it looked at."""
+        failures = self.all_current(ProbeFailed, probe)
+        return next((x for x in failures if x.about in {about, ""} or not about), None)

@@ -1,0 +1,62 @@
+"""Which addresses and targets belong to which side, with all that was learnt on the way."""
+
+from __future__ import annotations
+
+from cutover.answers import Answer, Sides, addresses_in, targets_in
+from cutover.observations.base import Observation
+from cutover.observations.dns import AuthorityAnswers, Record, ResolverAnswers, TargetAddresses
+from cutover.observations.gate import SideFound
+from cutover.plan import Member, Plan, address_of
+
+
+class SidesFold:
+    """Declared sets, the old side found at the first preflight, and every address seen behind an old target."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._declared = {entry.name: (entry.old, entry.new) for entry in plan.name}
+        self._found: dict[str, tuple[Member, ...]] = {}
+        self._behind_old: dict[str, set[str]] = {entry.name: set() for entry in plan.name}
+
+    def add(self, observation: Observation) -> None:
+        """Learn from one observation."""
+        match observation:
+            case SideFound(name=name, side="old", members=members) if name in self._declared:
+                self._found.setdefault(name, tuple(Member.parse(member) for member in members))
+            case TargetAddresses(name=name, side="old", addresses=addresses) if name in self._behind_old:
+                self._remember(name, addresses)
+            case ResolverAnswers(name=name, rtype=rtype, answers=answers) if name in self._behind_old:
+                for answer in answers:
+                    self._learn(name, answer.reply.answer, rtype)
+            case AuthorityAnswers(of=name, rtype=rtype, answers=authority_answers) if name in self._behind_old:
+                for given in authority_answers:
+                    self._learn(name, given.reply.answer, rtype)
+
+    def of(self, name: str) -> Sides:
+        """Return the sides of one of the plan's names."""
+        old, new = self._declared[name]
+        return Sides(old or self._found.get(name, ()), new, frozenset(self._behind_old[name]))
+
+    def addresses(self, name: str, side: str) -> tuple[str, ...]:
+        """Return the single addresses that a side is known by: declared ones, then those behind its targets."""
+        sides = self.of(name)
+        declared = [
+            str(member.network.network_address)
+            for member in (sides.old if side == "old" else sides.new)
+            if member.network is not None and member.network.num_addresses == 1
+        ]
+        behind = sorted(sides.remembered_old) if side == "old" else []
+        return tuple(dict.fromkeys(declared + behind))
+
+    def _learn(self, name: str, records: tuple[Record, ...], rtype: str) -> None:
+        sides = self.of(name)
+        targets = targets_in(records, rtype)
+        declared = [side for target in targets if (side := sides.of_target(target))]
+        if declared and declared[-1] is Answer.OLD:
+            self._remember(name, addresses_in(records, rtype))
+
+    def _remember(self, name: str, addresses: tuple[str, ...]) -> None:
+        new = self._declared[name][1]
+        for text in addresses:
+            address = address_of(text)
+            if address is not None and not any(member.holds(address) for member in new):
+                self._behind_old[name].add(str(address))

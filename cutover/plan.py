@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from cutover import jsonpath
 from cutover.durations import parse_duration
 
 RECORD_TYPES = ("A", "AAAA", "CNAME", "HTTPS")
@@ -174,6 +175,8 @@ class Fingerprint(Strict):
             raise ValueError("a fingerprint needs header, json, body, status or cert_sha256")
         if any(text_sources) and self.matches is None:
             raise ValueError("header, json and body need `matches`, a regular expression")
+        if self.json_path is not None:
+            jsonpath.parse(self.json_path)
         return self
 
 

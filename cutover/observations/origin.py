@@ -31,10 +31,11 @@ class Response:
         error: one line, "" when there is a response.
         refused: the connection was refused (as opposed to a timeout).
         tls_error: why the certificate does not hold for the url's host, "" when it does; meaningless
-            for plain http. Set although ``status`` may be known: the exchange is then repeated without
-            trust only to tell what answers, and its body never counts as a fingerprint.
+            for plain http. ``status`` is then 0: a second handshake without trust reads the certificate,
+            to tell what answers, and asks for nothing.
         cert_sha256: hex of the leaf certificate's DER, or "".
         cert_expires: of the leaf.
+        cert_names: what the leaf is for, the first 20.
         kind_of: media type without parameters, lower case.
         length: bytes of the body that were read.
         alt_svc, keep_alive, cache_control, server: header values, or "".
@@ -54,6 +55,7 @@ class Response:
     cache_control: str = ""
     server: str = ""
     matches: tuple[Match, ...] = ()
+    cert_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,6 +96,8 @@ class Unique(NamedTuple):
         columns: empty when the index holds an expression.
         definition: ``pg_get_indexdef``.
         partial: has a WHERE.
+        text_tells: two values collide exactly when their texts are the same; False for citext, numeric
+            without a fixed scale, non-deterministic collations...: ask :meth:`Lookup.violations`.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Unique(NamedTuple):
     partial: bool = False
     deferrable: bool = False
     nulls_not_distinct: bool = False
+    text_tells: bool = True
 
 
 class Constraint(NamedTuple):
@@ -138,7 +141,11 @@ class Table:
         key_from: ``"primary key"``, ``"unique index NAME"``, ``"match_key"`` or ``""``.
         generated_key: the key is one column that the database draws (sequence, identity, or the plan's
             ``key = "generated"``): two equal values on two sides may be two different things.
-        columns_only_old: columns that new lacks; their changes end as conflict ``no_column``.
+        kind_from: ``"default"``, ``"plan"``, or ``"recognised as ..."``: then a person must still decide.
+        columns_only_old: columns that new lacks; their changes end as conflict ``no_column``. All of them
+            when new lacks the table.
+        columns_not_in_base: columns of old that base lacks (``None`` in base's rows).
+        columns_retyped: columns whose type differs between old and new so that a value's text may differ.
         updated_at: columns that a trigger (or the plan) says are noise.
         groups: columns that belong together, from the plan.
         dependencies: sets of columns that share a CHECK, foreign key, unique, exclusion or generated
@@ -161,6 +168,8 @@ class Table:
     triggers: tuple[str, ...] = ()
     columns_only_old: tuple[str, ...] = ()
     columns_only_new: tuple[str, ...] = ()
+    columns_not_in_base: tuple[str, ...] = ()
+    columns_retyped: tuple[str, ...] = ()
     updated_at: tuple[str, ...] = ()
     deleted_at: str | None = None
     owner: str | None = None

@@ -350,7 +350,8 @@ def _server_info(side: Side, url: str, cursor: psycopg.Cursor[Any]) -> ServerInf
                has_function_privilege('pg_control_system()', 'EXECUTE')
         """
     ).fetchone()
-    assert row is not None
+    if row is None:
+        raise CutoverError(f"{side}: {address(url)} told nothing about itself", exit_code=4)
     identifier = ""
     if row[8]:
         identifier = str(_one(cursor, "SELECT system_identifier::text FROM pg_control_system()"))

@@ -1,0 +1,162 @@
+"""SQL that hashes a row so that equal hashes mean equal text (DESIGN.md 7), and what text a type needs.
+
+A type's own hash may stand for it only where equality implies equal text. Elsewhere either a fixed binary
+image that is as telling as the text is hashed (``float8send`` tells 0 from -0), or the text itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from psycopg import sql
+
+from cutover.reconcile.catalogue import RawColumn, RawTable
+
+_NATIVE = frozenset(
+    {
+        *("int2", "int4", "int8", "bool", "uuid", "oid", "xid8", "pg_lsn", "bytea"),
+        *("date", "time", "timestamp", "timestamptz"),
+        *("text", "varchar", "name", "char"),
+        *("macaddr", "macaddr8", "inet", "cidr"),
+    }
+)
+_COLLATED = frozenset(["text", "varchar", "name"])
+_SENT: Mapping[str, str] = {
+    "float4": "float4send",
+    "float8": "float8send",
+    "interval": "interval_send",
+    "timetz": "timetz_send",
+    "money": "cash_send",
+    "bit": "bit_send",
+    "varbit": "varbit_send",
+}
+_WIDENS: Mapping[str, frozenset[str]] = {
+    "int2": frozenset({"int4", "int8"}),
+    "int4": frozenset({"int8"}),
+    "varchar": frozenset({"text"}),
+    "text": frozenset({"varchar"}),
+}
+
+
+class HashLevel(StrEnum):
+    """What the servers agree on, found by hashing the same typed sample on each at connect."""
+
+    NATIVE = "the types' own hashes"
+    TEXT = "hashes of text"
+    MD5 = "md5 of text"
+
+
+def text_hash(column: RawColumn) -> bool:
+    """Tell whether equal values of the column can look different (or the type has no hash)."""
+    if column.type_class == "A":
+        return True
+    if column.base_type == "numeric":
+        return not column.modified
+    return column.base_type not in _NATIVE or not column.deterministic
+
+
+def same_text(old: RawColumn, new: RawColumn) -> bool:
+    """Tell whether the same value has the same text under both columns' types."""
+    if old.base_type == new.base_type:
+        return old.type == new.type or old.base_type not in {"numeric", "bpchar", "bit", "timestamp",
+                                                              "timestamptz", "time", "timetz", "interval"}
+    return new.base_type in _WIDENS.get(old.base_type, ()) or old.base_type in _WIDENS.get(new.base_type, ())
+
+
+def _term(column: RawColumn, level: HashLevel, *, transcode: bool, as_text: bool) -> sql.Composable:
+    value = sql.Identifier(column.name)
+    text = sql.SQL("{}::text").format(value)
+    if transcode:
+        text = sql.SQL("convert_to({}, 'UTF8')").format(text)
+    elif not column.deterministic:
+        text = sql.SQL('({} COLLATE "C")').format(text)
+    if level is not HashLevel.NATIVE or as_text:
+        return text
+    base = column.base_type
+    if column.type_class != "A":
+        if base in {"int2", "int4", "int8"}:
+            return sql.SQL("{}::int8").format(value)
+        if base in _COLLATED:
+            return text
+        if base in _NATIVE:
+            return sql.SQL("{}::{}").format(value, sql.SQL(column.base_cast))
+        if base == "numeric" and column.modified:
+            return sql.SQL("{}::numeric").format(value)
+        if base == "numeric":
+            return sql.SQL("{0}::numeric, scale({0}::numeric)").format(value)
+        if base in _SENT:
+            return sql.SQL("{}({}::{})").format(
+                sql.Identifier(_SENT[base]), value, sql.SQL(column.base_cast)
+            )
+    return text
+
+
+def row_hash(
+    table: RawTable,
+    columns: Sequence[str],
+    level: HashLevel,
+    *,
+    transcode: bool = False,
+    retyped: frozenset[str] = frozenset(),
+) -> sql.Composable:
+    """Return an int8 expression over ``columns`` of ``table``, in that order; absent columns count as NULL.
+
+    Args:
+        table: the side's own table.
+        columns: the same names in the same order on every side.
+        level: what the servers agree on.
+        table: the side's own table.
+        columns: the same names in the same order on every side.
+        level: what the servers agree on.
+        transcode: the databases' encodings differ, so bytes of text must be brought to UTF-8 first.
+        retyped: columns whose types differ between the sides: their text is hashed.
+    """
+    terms: list[sql.Composable] = []
+    for name in columns:
+        column = table.column(name)
+        if column is None:
+            terms.append(sql.SQL("NULL::int8"))
+        else:
+            terms.append(_term(column, level, transcode=transcode, as_text=name in retyped))
+    row = sql.SQL("ROW({})").format(sql.SQL(", ").join(terms))
+    if level is HashLevel.MD5:
+        return sql.SQL("('x' || substr(md5({}::text), 1, 16))::bit(64)::int8").format(row)
+    return sql.SQL("hashint8extended(hash_record_extended({}, 0), 0)").format(row)
+
+
+INTEGER_KEYS = frozenset({"int2", "int4", "int8"})
+
+
+def key_is_integer(table: RawTable, key: Sequence[str]) -> bool:
+    """Tell whether the key is one integer, which can stand for itself."""
+    if len(key) != 1:
+        return False
+    column = table.column(key[0])
+    return column is not None and column.base_type in INTEGER_KEYS and column.type_class != "A"
+
+
+def key_expression(
+    table: RawTable,
+    key: Sequence[str],
+    level: HashLevel,
+    *,
+    integer: bool,
+    transcode: bool = False,
+    retyped: frozenset[str] = frozenset(),
+) -> sql.Composable:
+    """Return an int8 expression for the key: the integer itself, or a hash of the key's text."""
+    if integer:
+        return sql.SQL("{}::int8").format(sql.Identifier(key[0]))
+    return row_hash(table, key, level, transcode=transcode, retyped=retyped)
+
+
+SELF_CHECK = """
+SELECT hash_record_extended(ROW(
+           1::int8, -7::int4, true, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid, date '2024-02-29',
+           timestamptz '2024-02-29 12:34:56.789012+00', timestamp 'infinity', time '23:59:59.999999',
+           '\\x00ff'::bytea, 'Grüße, 世界'::text, ''::text, NULL::text, 12.50::numeric(12,2), 'NaN'::numeric,
+           '10.1.2.3/24'::inet, '08:00:2b:01:02:03'::macaddr, repeat('long ', 400)), 0)::text,
+       hash_record_extended(ROW('Grüße, 世界'::text, ''::text, NULL::text, repeat('long ', 400)), 0)::text
+"""
+"""Hashes of a typed sample (first) and of plain text (second): compared between the servers."""

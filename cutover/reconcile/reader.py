@@ -1,0 +1,271 @@
+"""One table of one side: whole rows, packed row hashes by block range, rows by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+from psycopg import sql
+
+from cutover.reconcile.catalogue import RawTable
+from cutover.reconcile.model import Row, Table
+from cutover.reconcile.session import ConnectionCutError, Database, text_rows
+
+Int64s = npt.NDArray[np.int64]
+
+_PACKED = np.dtype([("key", ">i8"), ("first", ">i8"), ("block", ">u4"), ("offset", ">u2")])
+_PACKED_TWO = np.dtype([("key", ">i8"), ("first", ">i8"), ("second", ">i8"), ("block", ">u4"), ("offset", ">u2")])
+_FETCH_BYTES = 8 << 20
+_RETRIES = 4
+
+
+class Records(NamedTuple):
+    """Rows as numbers, one array per field.
+
+    Attributes:
+        key: the integer key, or a hash of the key.
+        first: the row's hash as old and base are compared (or a flag, see ``xmin``).
+        second: the row's hash as new and base are compared; the same array where the columns are the same.
+        position: where the row lies, for :meth:`Reader.fetch`.
+    """
+
+    key: Int64s
+    first: Int64s
+    second: Int64s
+    position: Int64s
+
+
+def no_records() -> Records:
+    """Return no rows."""
+    none = np.empty(0, np.int64)
+    return Records(none, none, none, none)
+
+
+class Chunk(NamedTuple):
+    """A part of a table that is scanned at once: blocks ``start`` to ``end`` (exclusive) of leaf ``leaf``."""
+
+    leaf: int
+    start: int
+    end: int
+
+
+class Reader(Protocol):
+    """What a table looks like to the diff, wherever its rows come from."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that whole rows would roughly cost."""
+        ...
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Blocks (or bytes) of each leaf."""
+        ...
+
+    @property
+    def scannable(self) -> bool:
+        """Whether chunks and positions mean something."""
+        ...
+
+    def all_rows(self) -> Iterator[Row]:
+        """Yield every row."""
+        ...
+
+    def scan(self, chunk: Chunk) -> Records:
+        """Return the rows of one chunk as numbers."""
+        ...
+
+    def fetch(self, positions: Int64s, columns: Sequence[int] | None = None) -> dict[int, Row]:
+        """Return rows by position; with ``columns`` only those (indexes into ``Table.columns``)."""
+        ...
+
+
+class NoRows:
+    """A side that lacks the table."""
+
+    size = 0
+    extent: tuple[int, ...] = ()
+    scannable = True
+
+    def all_rows(self) -> Iterator[Row]:
+        """Yield nothing."""
+        return iter(())
+
+    def scan(self, chunk: Chunk) -> Records:
+        """Return nothing."""
+        return no_records()
+
+    def fetch(self, positions: Int64s, columns: Sequence[int] | None = None) -> dict[int, Row]:
+        """Return nothing."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expressions:
+    """SQL for one side's numbers: int8 expressions over the leaf's own columns."""
+
+    key: sql.Composable
+    first: sql.Composable
+    second: sql.Composable | None = None
+
+
+class DatabaseReader:
+    """A table in a live database, read within its snapshot.
+
+    Args:
+        expressions: what :meth:`scan` computes; without them only whole rows can be read.
+    """
+
+    def __init__(
+        self, database: Database, table: Table, raw: RawTable, expressions: Expressions | None = None
+    ) -> None:
+        self._database = database
+        self._table = table
+        self._raw = raw
+        self._expressions = expressions
+        present = {column.name for column in raw.columns}
+        self._select = [
+            sql.Identifier(column.name) if column.name in present else sql.SQL("NULL")
+            for column in table.columns
+        ]
+        self._extent: tuple[int, ...] | None = None
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, TOAST included."""
+        self._measure()
+        return self._size
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Blocks of each leaf's main fork, read after the snapshot was taken."""
+        return self._measure()
+
+    @property
+    def scannable(self) -> bool:
+        """Only heaps have row positions."""
+        return self._raw.heap
+
+    def _measure(self) -> tuple[int, ...]:
+        if self._extent is None:
+            oids = [leaf.oid for leaf in self._raw.leaves]
+            sizes = {
+                row["oid"]: row
+                for row in self._database.dicts(
+                    "SELECT o::int8 AS oid, pg_relation_size(o)::int8 AS main, pg_table_size(o)::int8 AS whole"
+                    " FROM unnest(%s::oid[]) AS o",
+                    [oids],
+                )
+            }
+            block = self._database.info.block_size
+            self._extent = tuple(-(-(sizes[oid]["main"] or 0) // block) for oid in oids)
+            self._size = sum(sizes[oid]["whole"] or 0 for oid in oids)
+        return self._extent
+
+    def _leaf(self, number: int) -> sql.Identifier:
+        return sql.Identifier(*self._raw.leaves[number].name)
+
+    def all_rows(self) -> Iterator[Row]:
+        """Yield every row of every leaf."""
+        for number in range(len(self._raw.leaves)):
+            query = sql.SQL("SELECT {} FROM ONLY {}").format(sql.SQL(", ").join(self._select), self._leaf(number))
+            with self._database.worker() as connection:
+                for rows in _batches(connection, query, None):
+                    yield from rows
+
+    def scan(self, chunk: Chunk) -> Records:
+        """Hash the rows of one block range on the server; a cut connection is tried again."""
+        if self._expressions is None:
+            raise LookupError(f"{self._table.name}: no scan was planned")
+        numbers = [self._expressions.key, self._expressions.first]
+        if self._expressions.second is not None:
+            numbers.append(self._expressions.second)
+        packed = sql.SQL(" || ").join(
+            [*(sql.SQL("int8send({})").format(each) for each in numbers), sql.SQL("tidsend(ctid)")]
+        )
+        query = sql.SQL(
+            "SELECT string_agg({}, ''::bytea) FROM ONLY {} WHERE ctid >= {} AND ctid < {}"
+        ).format(
+            packed,
+            self._leaf(chunk.leaf),
+            sql.SQL("'({},0)'::tid").format(sql.SQL(str(chunk.start))),
+            sql.SQL("'({},0)'::tid").format(sql.SQL(str(min(chunk.end, 0xFFFFFFFE)))),
+        )
+        raw = self._retrying(lambda connection: _one_value(connection, query))
+        return unpack(raw, chunk.leaf, two=self._expressions.second is not None)
+
+    def fetch(self, positions: Int64s, columns: Sequence[int] | None = None) -> dict[int, Row]:
+        """Fetch rows by position: a position is valid because the snapshot keeps its row version."""
+        select = self._select if columns is None else [self._select[column] for column in columns]
+        found: dict[int, Row] = {}
+        leaves = positions >> 48
+        for number in np.unique(leaves):
+            here = np.sort(positions[leaves == number])
+            tids = [f"({position >> 16 & 0xFFFFFFFF},{position & 0xFFFF})" for position in here.tolist()]
+            query = sql.SQL("SELECT ctid, {} FROM ONLY {} WHERE ctid = ANY(%s::tid[])").format(
+                sql.SQL(", ").join(select), self._leaf(int(number))
+            )
+            for start in range(0, len(tids), 5000):
+                some = tids[start : start + 5000]
+                for row in self._retrying(lambda connection, q=query, s=some: _all(connection, q, [s])):
+                    block, offset = str(row[0])[1:-1].split(",")
+                    found[int(number) << 48 | int(block) << 16 | int(offset)] = row[1:]
+        return found
+
+    def _retrying(self, work: Any) -> Any:
+        for attempt in range(_RETRIES):
+            try:
+                with self._database.worker() as connection:
+                    return work(connection)
+            except ConnectionCutError:
+                if attempt == _RETRIES - 1:
+                    raise
+        raise AssertionError("unreachable")  # pragma: no cover
+
+
+def _one_value(connection: psycopg.Connection[Any], query: sql.Composed) -> bytes:
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(query)
+        result = cursor.pgresult
+        return (result.get_value(0, 0) if result else None) or b""
+
+
+def _all(connection: psycopg.Connection[Any], query: sql.Composed, parameters: Sequence[Any] | None) -> list[Row]:
+    return [row for rows in _batches(connection, query, parameters) for row in rows]
+
+
+def _batches(
+    connection: psycopg.Connection[Any], query: sql.Composed, parameters: Sequence[Any] | None
+) -> Iterator[list[Row]]:
+    """Read a result through a server cursor whose batch adapts to the width of rows: 10 MB values are rows too."""
+    declare = sql.SQL("DECLARE cutover_read NO SCROLL CURSOR FOR ") + query
+    connection.execute(declare, parameters)
+    count = 16
+    while True:
+        cursor = connection.execute(sql.SQL("FETCH {} FROM cutover_read").format(sql.SQL(str(count))))
+        rows = text_rows(cursor)
+        if rows:
+            yield rows
+        if len(rows) < count:
+            break
+        width = max(1, sum(len(value) for row in rows[:64] for value in row if value) // min(64, len(rows)))
+        count = max(1, min(count * 8, 20000, _FETCH_BYTES // width))
+    connection.execute("CLOSE cutover_read")
+
+
+def unpack(raw: bytes, leaf: int, *, two: bool) -> Records:
+    """Read what :meth:`DatabaseReader.scan` packed."""
+    fields = np.frombuffer(raw, _PACKED_TWO if two else _PACKED)
+    first = fields["first"].astype(np.int64)
+    position = fields["block"].astype(np.int64) << 16 | fields["offset"].astype(np.int64)
+    return Records(
+        key=fields["key"].astype(np.int64),
+        first=first,
+        second=fields["second"].astype(np.int64) if two else first,
+        position=position | np.int64(leaf << 48),
+    )

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from cutover.folds.authority import AuthorityFold
 from cutover.folds.delegation import DelegationFold
+from cutover.folds.maintenance import MaintenanceFold
 from cutover.folds.resolvers import ResolverFold
 from cutover.folds.sides import SidesFold
 from cutover.folds.soak import SoakFold
@@ -34,6 +35,7 @@ class Evidence:
         self.authority = AuthorityFold(self.sides)
         self.resolvers = ResolverFold(self.sides)
         self.delegation = DelegationFold()
+        self.maintenance = MaintenanceFold()
         self.soaks = SoakFold(plan)
         self.overrides: list[Overridden] = []
         self.sign_offs: list[SignedOff] = []
@@ -44,7 +46,7 @@ class Evidence:
     def add(self, observation: Observation) -> None:
         """Take one observation."""
         self._latest.setdefault(observation.kind, {})[observation.subject] = observation
-        for fold in (self.sides, self.authority, self.resolvers, self.delegation, self.soaks):
+        for fold in (self.sides, self.authority, self.resolvers, self.delegation, self.maintenance, self.soaks):
             fold.add(observation)
         match observation:
             case Judged():

@@ -16,9 +16,11 @@ async def intercepted(
     """Ask an address where no resolver is; whatever answers in its name is an interceptor.
 
     Args:
+        engine: asks.
         canary: an address (``192.0.2.1`` belongs to nobody, RFC 5737), port 53 unless it names one; "" turns
             the test off.
         deadline: seconds to wait; silence is the good answer.
+        clock: stamps the observation.
     """
     clock = clock or SystemClock()
     if not canary:

@@ -79,7 +79,7 @@ async def calibrate(
             if reply.authoritative:
                 raise CutoverError(
                     f"dns.resolvers: {member.id} is an authoritative server ({reason}), not a resolver",
-                    "take it out of dns.resolvers; authoritative servers are found by the delegation, or dns.authorities",
+                    "take it out of dns.resolvers; authoritative servers are asked anyway",
                 )
             reason = ""
         members.append(Calibration(member, reason))

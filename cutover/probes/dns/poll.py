@@ -60,7 +60,10 @@ def stretched(members: Sequence[Resolver], questions: int, max_rate: float, inte
     """Return why a round of so many questions takes longer than ``interval`` seconds, or "".
 
     Args:
+        members: the panel that is polled.
+        questions: how many names and types.
         max_rate: queries per second and operator; 0 is no limit.
+        interval: seconds between rounds.
     """
     if not members or not max_rate:
         return ""

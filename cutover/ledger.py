@@ -57,7 +57,7 @@ class Ledger:
     """One ledger file. Safe for several processes: each append takes SQLite's write lock.
 
     Args:
-        path: where it lies; made with mode 0600 when it does not exist, unless ``readonly``.
+        path: where it lies (``:memory:`` keeps nothing); made with mode 0600 when it does not exist, unless ``readonly``.
         readonly: never make or change anything (``status``, ``report``).
 
     Raises:
@@ -71,7 +71,7 @@ class Ledger:
                 f"{path}: there is no ledger", "run `cutover preflight` first, or name one with --ledger"
             )
         try:
-            if not readonly:
+            if not readonly and str(path) != ":memory:":
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             with self._locked(write=not readonly):

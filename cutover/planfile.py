@@ -24,6 +24,18 @@ def load_plan(path: Path) -> Plan:
         CutoverError: it is missing, is no TOML, has an unknown key or a wrong value, names a part that is
             not supported yet, or no name at all.
     """
+    plan = plan_tables(path)
+    if not plan.name:
+        raise CutoverError(f"{path}: no [[name]]: nothing would be checked", 'add [[name]] with name = "..."')
+    return plan
+
+
+def plan_tables(path: Path) -> Plan:
+    """Read a plan file that may be without names: its settings then serve a name from the command line.
+
+    Raises:
+        CutoverError: as :func:`load_plan`.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -52,8 +64,6 @@ def plan_from(tables: Mapping[str, Any], *, where: str, base_dir: Path) -> Plan:
     _refuse_unsupported(plan, where)
     if plan.migration.names_file is not None:
         plan = plan.model_copy(update={"name": plan.name + _names_from_file(plan, base_dir, where)})
-    if not plan.name:
-        raise CutoverError(f"{where}: no [[name]]: nothing would be checked", "add [[name]] with name = \"...\"")
     seen: set[str] = set()
     for entry in plan.name:
         if entry.name in seen:

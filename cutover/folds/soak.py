@@ -103,7 +103,8 @@ class SoakFold:
                 self._states = {name: Soak(reset_by="the plan was changed") for name in self._states}
             return
         for name in self._plan.names:
-            self._states[name] = self.next(name, observation)
+            if name in observation.names:
+                self._states[name] = self.next(name, observation)
 
     def next(self, name: str, judged: Judged) -> Soak:
         """Return what a name's soak becomes with one more round, without taking it."""

@@ -1,0 +1,270 @@
+"""The command line: parse, call, exit. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from cutover.errors import CutoverError
+
+if TYPE_CHECKING:
+    from cutover.commands.session import Session
+
+app = typer.Typer(
+    name="cutover",
+    help=(
+        "Keeps a hosting migration from being called done while part of the world still uses the old side.\n\n"
+        "Example: cutover preflight app.example.com"
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+PlanOption = Annotated[Path | None, typer.Option("--plan", metavar="FILE", help="The plan [default: cutover.toml].")]
+LedgerOption = Annotated[
+    Path | None,
+    typer.Option("--ledger", metavar="FILE", help="The ledger [default: cutover.ledger beside the plan]."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NoColorOption = Annotated[bool, typer.Option("--no-color", help="No colours.")]
+VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more.")]
+QuietOption = Annotated[int, typer.Option("--quiet", "-q", count=True, help="Say less.")]
+OldOption = Annotated[
+    list[str] | None,
+    typer.Option("--old", metavar="A", help="Addresses, CIDR blocks or CNAME targets of the old side."),
+]
+NewOption = Annotated[
+    list[str] | None,
+    typer.Option("--new", metavar="B", help="Addresses, CIDR blocks or CNAME targets of the new side."),
+]
+
+
+def _session(
+    plan: Path | None, ledger: Path | None, as_json: bool, no_color: bool, verbose: int, quiet: int
+) -> Session:
+    from cutover.commands.session import Session
+    from cutover.output import Output
+
+    return Session.of(plan, ledger, Output.of(as_json=as_json, no_color=no_color, verbose=verbose, quiet=quiet))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from cutover import __version__
+
+        typer.echo(f"cutover {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: cutover init app.example.com --new d111.cloudfront.example")
+def init(
+    name: Annotated[str | None, typer.Argument(help="The host name that moves.", show_default=False)] = None,
+    old: OldOption = None,
+    new: NewOption = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the plan's JSON Schema instead.")] = False,
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """Write cutover.toml: finds zone, provider, records, TTLs and the chain."""
+    from cutover.commands import init as command
+
+    return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), name, old, new, schema=schema)
+
+
+@app.command(epilog="Example: cutover preflight app.example.com --new 198.51.100.20")
+def preflight(
+    name: Annotated[str | None, typer.Argument(help="One host name; without it, the plan's.", show_default=False)] = None,
+    old: OldOption = None,
+    new: NewOption = None,
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """May we cut over? What must be fixed, with which command, and when may we go."""
+    from cutover.commands import preflight as command
+
+    return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), name, old, new)
+
+
+@app.command(epilog="Example: cutover watch --until-done --timeout 2h")
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="One round, judged with what the ledger holds.")] = False,
+    until_done: Annotated[bool, typer.Option("--until-done", help="End when converged, or on split-brain.")] = False,
+    timeout: Annotated[str | None, typer.Option("--timeout", metavar="2h", help="End after this long.")] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Swap the sides: watch a roll-back.")] = False,
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """Watch the migration converge, live."""
+    from cutover.commands import watch as command
+
+    session = _session(plan, ledger, as_json, no_color, verbose, quiet)
+    return command.run(session, once=once, until_done=until_done, timeout=timeout, reverse=reverse)
+
+
+@app.command(epilog='Example: cutover done --override dns.caa --reason "agreed in the review"')
+def done(
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="PATTERN", help="Only the names that match, such as '*.example.com'.")
+    ] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--override", metavar="CHECK", help="Go on although this check does not pass.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in every report.")] = None,
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """The gate: ends with 0 only when converged, and records the sign-off."""
+    from cutover.commands import done as command
+
+    session = _session(plan, ledger, as_json, no_color, verbose, quiet)
+    return command.run(session, pattern=name, override=override, reason=reason)
+
+
+@app.command(epilog="Example: cutover status --json")
+def status(
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """Where things stand, from the ledger alone, offline."""
+    from cutover.commands import report as command
+
+    return command.run_status(_session(plan, ledger, as_json, no_color, verbose, quiet))
+
+
+@app.command(epilog="Example: cutover report --at 2025-11-12T06:40:00Z")
+def report(
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="As it stood then (RFC 3339).")] = None,
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """What was seen and decided."""
+    from cutover.commands import report as command
+
+    return command.run_report(_session(plan, ledger, as_json, no_color, verbose, quiet), _instant(at))
+
+
+@app.command(epilog="Example: cutover checks")
+def checks(
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """List the checks."""
+    from cutover.commands import explain as command
+
+    return command.run_checks_list(_session(plan, ledger, as_json, no_color, verbose, quiet))
+
+
+@app.command(epilog="Example: cutover explain dns.ttl-aged")
+def explain(
+    check: Annotated[str, typer.Argument(help="A check's id, or a runbook: before, during, split-brain...")],
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """Why a check exists, and its runbook."""
+    from cutover.commands import explain as command
+
+    return command.run_explain(_session(plan, ledger, as_json, no_color, verbose, quiet), check)
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise CutoverError(f"--at {text}: is no time", "write it as 2025-11-12T06:40:00Z") from None
+    if at.tzinfo is None:
+        raise CutoverError(f"--at {text}: has no time zone", "write it as 2025-11-12T06:40:00Z")
+    return at
+
+
+def main() -> NoReturn:
+    """Run the command line; the only place where errors become exit codes."""
+    try:
+        code = app(standalone_mode=False)
+    except CutoverError as error:
+        _say_error(error.message, error.hint, error.exit_code)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 1
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is told in one line, with its own code
+        code = _unexpected(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unexpected(error: Exception) -> int:
+    usage = getattr(error, "format_message", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(str(error))
+        return 2
+    if usage is not None:
+        _say_error(str(usage()), "cutover --help", 2)
+        return 2
+    if type(error).__name__ == "Abort":
+        return 130
+    if "-v" in sys.argv or "--verbose" in sys.argv:
+        import traceback
+
+        traceback.print_exception(error)
+    _say_error(f"{type(error).__name__}: {error}", "this is a bug in cutover: run it again with -v and report what it prints", 1)
+    return 1
+
+
+def _say_error(message: str, hint: str, code: int) -> None:
+    from cutover.output import Output, to_json
+
+    if "--json" in sys.argv:
+        Output(as_json=True).text(to_json({"error": {"message": message, "hint": hint}, "exit_code": code}))
+    else:
+        Output().message(f"cutover: {message}" + (f"\n  {hint}" if hint else ""), verbosity=-9)

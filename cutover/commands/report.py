@@ -1,0 +1,173 @@
+"""``cutover status`` and ``cutover report``: what the ledger says, offline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tabulate import tabulate
+
+from cutover.commands.session import Session
+from cutover.durations import iso, say_instant
+from cutover.errors import CutoverError
+from cutover.evidence import Evidence
+from cutover.ledger import Ledger
+from cutover.observations.base import Observation
+from cutover.observations.gate import Judged, Overridden, SignedOff
+from cutover.report.finding_text import clean
+from cutover.report.verdict_text import judged_json, judged_text
+from cutover.rounds import Rounds
+
+
+@dataclass(slots=True)
+class Story:
+    """Decisions in the ledger: every change of verdict, sign-offs, overrides, and the last verdict."""
+
+    last: Judged | None = None
+    rounds: int = 0
+    turns: list[Judged] = field(default_factory=list)
+    overrides: list[Overridden] = field(default_factory=list)
+    sign_offs: list[SignedOff] = field(default_factory=list)
+    head: str = ""
+
+    def add(self, observation: Observation) -> None:
+        """Take one ledger entry."""
+        match observation:
+            case Judged():
+                before = self.last
+                self.last = observation
+                self.rounds += 1
+                if before is None or (before.verdict, before.phase) != (observation.verdict, observation.phase):
+                    self.turns.append(observation)
+            case Overridden():
+                self.overrides.append(observation)
+            case SignedOff():
+                self.sign_offs.append(observation)
+
+
+def run_status(session: Session) -> int:
+    """Print the last verdict and what was decided since; ends with that verdict's code."""
+    with session.open_ledger(readonly=True) as ledger:
+        story = _read(ledger, None)
+    last = _last(session, story)
+    now = session.clock.now()
+    form = {**judged_json(last), "command": "status", "judged_by": last.command, "ledger_head": story.head}
+    form |= _decisions(story)
+    lines = [f"as of {say_instant(last.at, now)}, by cutover {last.command}"]
+    lines.append(judged_text(last, session.output.paint, verbosity=session.output.verbosity))
+    lines += _decision_lines(story, now)
+    session.output.result(form, "\n".join(lines))
+    return last.exit_code
+
+
+def run_report(session: Session, at: datetime | None) -> int:
+    """Print what was seen and decided, up to an instant; ends with the code of the verdict shown."""
+    with session.open_ledger(readonly=True) as ledger:
+        story = _read(ledger, at)
+        last = _last(session, story)
+        replayed = _replay(session, ledger, last)
+    now = at or session.clock.now()
+    form = {**judged_json(last), "command": "report", "judged_by": last.command, "rounds": story.rounds}
+    form["timeline"] = [{"at": iso(x.at), "command": x.command, "verdict": x.verdict} for x in story.turns]
+    form |= {"ledger_head": story.head, "replayed": replayed, **_decisions(story)}
+    rows = [(iso(x.at), x.command, x.verdict, _why(x)) for x in story.turns]
+    lines = [
+        f"{last.migration}: {story.rounds} rounds, {len(story.turns)} changes of verdict; ledger head {story.head[:16]}",
+        tabulate(rows, headers=["at", "command", "verdict", "because of"], tablefmt="simple"),
+        *_decision_lines(story, now),
+        "",
+        judged_text(last, session.output.paint, verbosity=session.output.verbosity),
+    ]
+    if replayed is not None:
+        lines.append(f"Judged anew from the ledger: {replayed}" + (" (the same)" if replayed == last.verdict else " (DIFFERS)"))
+    session.output.result(form, "\n".join(lines))
+    return last.exit_code
+
+
+def _read(ledger: Ledger, until: datetime | None) -> Story:
+    story = Story()
+    for observation in _entries(ledger, until):
+        story.add(observation)
+    story.head = ledger.head().hash
+    return story
+
+
+def _entries(ledger: Ledger, until: datetime | None) -> Iterator[Observation]:
+    for _, observation in ledger.read(until=until):
+        yield observation
+
+
+def _last(session: Session, story: Story) -> Judged:
+    if story.last is None:
+        raise CutoverError(
+            f"{session.ledger_path}: nothing was judged by then", "run `cutover preflight` or `cutover watch` first", exit_code=4
+        )
+    return story.last
+
+
+def _replay(session: Session, ledger: Ledger, last: Judged) -> str | None:
+    """Judge the last round again from what the ledger holds; None when the plan is not the one that judged it."""
+    if not session.has_plan:
+        return None
+    plan = session.plan()
+    plan = plan.reversed() if last.reverse else plan
+    if plan.hash() != last.plan_hash or not set(last.names) <= set(plan.names):
+        return None
+    from cutover.check import Phase
+
+    rounds = Rounds(
+        plan, ledger, session.clock, command=last.command, phase=Phase(last.phase), base_dir=session.base_dir
+    )
+    rounds.evidence = Evidence(plan)
+    for _, observation in ledger.read(until=last.at):
+        if observation == last:
+            break
+        rounds.evidence.add(observation)
+    rounds.evidence.began = last.began
+    rounds.evidence.settle()
+    return rounds.judge(last.began, last.at, last.names).verdict.value
+
+
+def _decisions(story: Story) -> dict[str, object]:
+    return {
+        "overrides": [
+            {"at": iso(x.at), "checks": list(x.checks), "reason": x.reason, "who": x.who, "verdict": x.verdict}
+            for x in story.overrides
+        ],
+        "signed_off": [
+            {
+                "at": iso(x.at),
+                "names": [name.rstrip(".") for name in x.names],
+                "who": x.who,
+                "ledger_head": x.ledger_head,
+                "gate_changes": dict(x.gate_changes),
+                "bound": x.bound,
+            }
+            for x in story.sign_offs
+        ],
+    }
+
+
+def _decision_lines(story: Story, now: datetime) -> list[str]:
+    lines = [
+        f"OVERRIDDEN {say_instant(x.at, now)} by {clean(x.who)}: {', '.join(x.checks)}: {clean(x.reason)} "
+        f"(verdict then: {x.verdict})"
+        for x in story.overrides
+    ]
+    return lines + [
+        f"signed off {say_instant(x.at, now)} by {clean(x.who)}: {', '.join(n.rstrip('.') for n in x.names)}. {x.bound}"
+        for x in story.sign_offs
+    ]
+
+
+def _why(judged: Judged) -> str:
+    from cutover.check import Severity, Status
+
+    ids = [
+        x.check
+        for status in (Status.FAIL, Status.INCONCLUSIVE)
+        for x in judged.findings
+        if x.status is status and x.severity is Severity.BLOCKER
+    ]
+    return ", ".join(list(dict.fromkeys(ids))[:3])

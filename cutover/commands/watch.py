@@ -1,0 +1,127 @@
+"""``cutover watch``: live, until converged or interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Protocol
+
+from cutover.check import Phase
+from cutover.commands.session import Session
+from cutover.durations import parse_duration
+from cutover.errors import CutoverError
+from cutover.report.live import LiveView, round_line
+from cutover.report.verdict_text import headline, judged_json, judged_text
+from cutover.rounds import Judgement, Rounds
+from cutover.verdict import Exit
+from cutover.watch import ends, until_stopped, watch
+
+
+class _View(Protocol):
+    def show(self, judgement: Judgement) -> None: ...
+
+
+def run(session: Session, *, once: bool, until_done: bool, timeout: str | None, reverse: bool) -> int:
+    """Watch; returns the code of the last round's verdict, 130 when interrupted.
+
+    Raises:
+        CutoverError: the options contradict each other.
+    """
+    if once and (until_done or timeout):
+        raise CutoverError("--once goes neither with --until-done nor with --timeout", "leave one of them out")
+    limit = _limit(timeout)
+    plan = session.plan()
+    if reverse:
+        plan = plan.reversed()
+    with session.open_ledger() as ledger:
+        rounds = Rounds(
+            plan,
+            ledger,
+            session.clock,
+            command="watch",
+            phase=Phase.WATCH,
+            base_dir=session.base_dir,
+            reverse=reverse,
+        )
+        return asyncio.run(_watch(session, rounds, once=once, until_done=until_done, timeout=limit))
+
+
+async def _watch(session: Session, rounds: Rounds, *, once: bool, until_done: bool, timeout: timedelta | None) -> int:
+    from cutover.probes.world import World
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    last: list[Judgement] = []
+
+    async def work() -> None:
+        async with World(rounds.plan, session.clock, session.base_dir, say=session.output.progress) as world:
+            every = rounds.plan.gate.interval
+            async for judgement in watch(lambda: rounds.run(world), every=every, clock=session.clock, timeout=timeout):
+                last[:] = [judgement]
+                view.show(judgement)
+                if ends(judgement, once=once, until_done=until_done):
+                    return
+
+    live = LiveView(rounds, session.output) if _is_live(session) and not once else None
+    view: _View = live or _Lines(session, rounds, once=once)
+    with live or nullcontext():
+        stopped = await until_stopped(work(), stop)
+    if stopped:
+        session.output.message(_last_word(session, last))
+        return Exit.INTERRUPTED
+    if live is not None and last:
+        session.output.text(judged_text(last[0].judged, session.output.paint, verbosity=session.output.verbosity))
+    return last[0].judged.exit_code if last else Exit.INCONCLUSIVE
+
+
+def _limit(timeout: str | None) -> timedelta | None:
+    if timeout is None:
+        return None
+    try:
+        limit = parse_duration(timeout)
+    except ValueError as error:
+        raise CutoverError(f"--timeout: {error}", "for example --timeout 2h") from None
+    if limit <= timedelta(0):
+        raise CutoverError("--timeout: must be longer than zero", "for example --timeout 2h")
+    return limit
+
+
+def _is_live(session: Session) -> bool:
+    return sys.stdout.isatty() and not session.output.as_json and session.output.verbosity >= 0
+
+
+def _last_word(session: Session, last: list[Judgement]) -> str:
+    if not last:
+        return "interrupted before the first round was judged: nothing is known"
+    return f"interrupted: {headline(last[0].judged, session.output.paint)}; `cutover status` shows it again"
+
+
+class _Lines:
+    """One JSON object a round, or one line of text a change."""
+
+    def __init__(self, session: Session, rounds: Rounds, *, once: bool) -> None:
+        self._output = session.output
+        self._rounds = rounds
+        self._once = once
+        self._before = ""
+
+    def show(self, judgement: Judgement) -> None:
+        if judgement.unkept:
+            self._output.message(f"cutover: {judgement.unkept}")
+        if self._output.as_json:
+            form = judged_json(judgement.judged)
+            self._output.result({**form, "eta": judgement.eta}, "")
+            return
+        if self._once:
+            text = judged_text(judgement.judged, self._output.paint, verbosity=self._output.verbosity)
+            self._output.text(text)
+            return
+        line = round_line(judgement)
+        if line != self._before:
+            self._before = line
+            self._output.text(f"{judgement.judged.at:%H:%M:%S} UTC  {line}")

@@ -1,0 +1,238 @@
+"""All probes of one command, opened once: what a round sees, in the order in which one needs the other."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cutover.check import Phase
+from cutover.clock import Clock
+from cutover.errors import CutoverError
+from cutover.evidence import Evidence
+from cutover.observations.base import Observation, ProbeFailed
+from cutover.observations.dns import AuthorityAnswers, NameSeen, PanelSeen, ResolverAnswers
+from cutover.observations.gate import SideFound
+from cutover.observations.provider import TrailHistory
+from cutover.plan import Plan
+from cutover.probes.dns.authorities import AuthorityRound, DeclaredTarget
+from cutover.probes.dns.engine import Engine
+from cutover.probes.dns.interception import intercepted
+from cutover.probes.dns.panel import calibrate, load_panel
+from cutover.probes.dns.poll import poll, stretched
+from cutover.probes.dns.walk import Walker
+from cutover.rounds import guarded
+
+Probing = Coroutine[Any, Any, list[Observation]]
+
+DNS_DEADLINE = 120.0
+HTTP_DEADLINE = 60.0
+API_DEADLINE = 60.0
+TRAIL_MAX_AGE = timedelta(minutes=5)
+CONTROL_NAME = ("example.com.", "A")
+"""What the built-in panel is calibrated with: a name reserved by RFC 2606 that every resolver can answer."""
+
+
+class World:
+    """Every probe that a plan asks for.
+
+    Args:
+        plan: what is probed.
+        base_dir: the plan's folder.
+        say: shows what is being done.
+    """
+
+    def __init__(self, plan: Plan, clock: Clock, base_dir: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._base_dir = base_dir
+        self._say = say
+        self._resolvers = load_panel(plan.dns.resolvers, base_dir)
+        self._panel: PanelSeen | None = None
+        self._engine = Engine(max_rate=plan.dns.max_rate, ca_files=self._ca_files())
+        self._authorities = Engine(ca_files=())
+        self._walker = Walker(self._authorities, roots=plan.dns.roots, authorities=plan.dns.authorities)
+
+    async def __aenter__(self) -> Self:
+        await self._engine.__aenter__()
+        await self._authorities.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._authorities.__aexit__(kind, error, trace)
+        await self._engine.__aexit__(kind, error, trace)
+
+    async def observe(self, plan: Plan, evidence: Evidence, phase: Phase) -> AsyncIterator[list[Observation]]:
+        """Yield a round's observations in batches; the caller puts each batch into ``evidence`` before the next.
+
+        Authorities first: they tell the zone, the addresses behind targets and which names exist at all (a name
+        that does not exist yet is not asked of resolvers: that would plant a negative answer, RFC 2308). Then
+        resolvers and origins; then what answers at the addresses that the resolvers handed out.
+        """
+        self._say("asking authoritative servers, provider and databases ...")
+        yield await _all(
+            self.ask_authorities(evidence),
+            self._guard("dns.interception", self._ask_canary(), HTTP_DEADLINE),
+            *self._provider(evidence),
+            *self._databases(),
+        )
+        if phase is Phase.PREFLIGHT:
+            yield self.sides_found(evidence)
+        self._say("asking resolvers and origins ...")
+        yield await _all(
+            self._guard("dns.resolvers", self._ask_resolvers(evidence), self._poll_deadline()),
+            *(self._guard("origin", self._ask_origins(evidence, name), HTTP_DEADLINE, name) for name in plan.names),
+        )
+        self._say("following what resolvers hand out, reading traffic ...")
+        yield await _all(
+            *(self._guard("origin", self._follow(evidence, name), HTTP_DEADLINE, name) for name in plan.names)
+            if phase is Phase.WATCH
+            else (),
+            *self._traffic(evidence),
+        )
+
+    async def ask_authorities(self, evidence: Evidence) -> list[Observation]:
+        """See zones, names and declared targets through their own servers."""
+        return await self._guard("dns.authorities", self._ask_authorities(evidence), DNS_DEADLINE)
+
+    def _guard(self, probe: str, work: Probing, deadline: float, about: str = "") -> Probing:
+        return guarded(probe, about, lambda: work, self._clock, deadline)
+
+    def _ca_files(self) -> list[Path]:
+        sides = [self._plan.origin_of(name, side).ca_file for name in self._plan.names for side in ("old", "new")]
+        return [self._base_dir / file for file in dict.fromkeys(sides) if file]
+
+    async def _ask_authorities(self, evidence: Evidence) -> list[Observation]:
+        targets = [
+            DeclaredTarget(entry.name, side, member.target)
+            for entry in self._plan.name
+            for side, members in (("old", evidence.sides.of(entry.name).old), ("new", entry.new))
+            for member in members
+            if member.target is not None
+        ]
+        names = [(entry.name, entry.types) for entry in self._plan.name]
+        return await AuthorityRound(self._walker, self._clock).observe(names, targets)
+
+    async def _ask_canary(self) -> list[Observation]:
+        return [await intercepted(self._authorities, self._plan.dns.interception_canary, clock=self._clock)]
+
+    def _questions(self, evidence: Evidence) -> list[tuple[str, str]]:
+        return [
+            (entry.name, rtype)
+            for entry in self._plan.name
+            if not _absent(evidence, entry.name)
+            for rtype in entry.polled_types()
+        ]
+
+    def _poll_deadline(self) -> float:
+        questions = sum(len(entry.polled_types()) for entry in self._plan.name)
+        largest = max(Counter(resolver.operator for resolver in self._resolvers).values())
+        return DNS_DEADLINE + 2 * largest * (questions + 1) / self._plan.dns.max_rate
+
+    async def _ask_resolvers(self, evidence: Evidence) -> list[Observation]:
+        seen: list[Observation] = []
+        questions = self._questions(evidence)
+        if self._panel is None:
+            self._panel = await self._calibrated(evidence)
+            seen.append(self._panel)
+        members = [x.resolver for x in self._panel.members if not x.dropped]
+        seen += await poll(self._engine, members, questions, clock=self._clock)
+        return seen
+
+    async def _calibrated(self, evidence: Evidence) -> PanelSeen:
+        control = CONTROL_NAME
+        if not isinstance(self._plan.dns.resolvers, str):
+            name = self._plan.names[0]
+            seen = evidence.current(NameSeen, name)
+            control = (seen.apex if seen is not None and seen.apex else name, "SOA")
+        questions = sum(len(entry.polled_types()) for entry in self._plan.name)
+        interval = self._plan.gate.interval.total_seconds()
+        slow = stretched(self._resolvers, questions, self._plan.dns.max_rate, interval)
+        if slow:
+            self._say(slow)
+        return await calibrate(self._engine, self._resolvers, *control, stretched=slow, clock=self._clock)
+
+    def sides_found(self, evidence: Evidence) -> list[Observation]:
+        """Take what is live as the old side, where neither the plan nor an earlier preflight tells."""
+        found: list[Observation] = []
+        for entry in self._plan.name:
+            if evidence.sides.of(entry.name).old:
+                continue
+            members = _live(evidence, entry.name)
+            if members:
+                found.append(SideFound(at=self._clock.now(), name=entry.name, side="old", members=members))
+        return found
+
+    async def _ask_origins(self, evidence: Evidence, name: str) -> list[Observation]:
+        from cutover.probes.origin import Asking, observe_origins
+
+        sides = [side for side in ("old", "new") if self._is_known(evidence, name, side)]
+        addresses = {(name, side): evidence.sides.addresses(name, side) for side in sides}
+        asking = Asking(self._plan, self._clock, self._base_dir)
+        return list(await observe_origins(asking, [name], sides, addresses))
+
+    def _is_known(self, evidence: Evidence, name: str, side: str) -> bool:
+        return bool(
+            self._plan.origin_of(name, side).connect
+            or evidence.sides.of(name).old and side == "old"
+            or self._plan.named(name).new and side == "new"
+        )
+
+    async def _follow(self, evidence: Evidence, name: str) -> list[Observation]:
+        from cutover.probes.origin import Asking, follow_user_paths
+
+        handed_out: Counter[str] = Counter()
+        for rtype in self._plan.named(name).polled_types():
+            if evidence.current(ResolverAnswers, name, rtype) is None:
+                continue
+            for resolver in evidence.resolvers.members():
+                standing = evidence.resolvers.standing(resolver.id, name, rtype)
+                if standing is not None and standing.at >= evidence.began:
+                    handed_out.update(set(standing.addresses))
+        return list(await follow_user_paths(Asking(self._plan, self._clock, self._base_dir), name, handed_out))
+
+    def _provider(self, evidence: Evidence) -> list[Probing]:
+        return []
+
+    def _databases(self) -> list[Probing]:
+        return []
+
+    def _traffic(self, evidence: Evidence) -> list[Probing]:
+        return []
+
+
+async def _all(*work: Probing) -> list[Observation]:
+    batches = await asyncio.gather(*work)
+    return [observation for batch in batches for observation in batch]
+
+
+def _absent(evidence: Evidence, name: str) -> bool:
+    """Tell whether every authoritative server that answered in this round said NXDOMAIN."""
+    answers = [
+        answer.reply.rcode
+        for seen in evidence.all_current(AuthorityAnswers, name, name)
+        for answer in seen.answers
+        if answer.reply.rcode
+    ]
+    return bool(answers) and set(answers) == {"NXDOMAIN"}
+
+
+def _live(evidence: Evidence, name: str) -> tuple[str, ...]:
+    """Return what a name leads to now: its CNAME target, else its addresses."""
+    records = [
+        record
+        for seen in evidence.all_current(AuthorityAnswers, name, name)
+        for answer in seen.answers
+        for record in answer.reply.answer
+        if record.owner == name
+    ]
+    targets = {record.data for record in records if record.rtype == "CNAME"}
+    addresses = {record.data for record in records if record.rtype in {"A", "AAAA"}}
+    return tuple(sorted(targets or addresses))

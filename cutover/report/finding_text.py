@@ -1,0 +1,64 @@
+"""Findings and verdicts as lines for people. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from cutover.check import Finding, Severity, Status
+from cutover.durations import say_instant
+
+MARKS = {Status.FAIL: "✗", Status.INCONCLUSIVE: "?", Status.WARN: "!", Status.PASS: "✓", Status.SKIP: "-"}
+_COLOUR = {Status.FAIL: "red", Status.INCONCLUSIVE: "yellow", Status.WARN: "yellow", Status.PASS: "green", Status.SKIP: "dim"}
+_ORDER = [Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.SKIP, Status.PASS]
+
+Paint = Callable[..., str]
+
+
+def clean(text: str) -> str:
+    """Make text from the network safe for a terminal: no control characters (ECMA-48 sequences included)."""
+    return "".join(x if x.isprintable() or x == "\n" else "�" for x in text)
+
+
+def finding_lines(finding: Finding, now: datetime, paint: Paint, *, with_id: bool = True) -> list[str]:
+    """Write one finding: mark, subject, message, until when; the fix below it."""
+    colour = _COLOUR[finding.status] if finding.severity is Severity.BLOCKER else "dim"
+    subject = f"{finding.subject}: " if finding.subject else ""
+    until = f" -> {say_instant(finding.until, now)}" if finding.until else ""
+    where = f"  [{finding.check}]" if with_id else ""
+    lines = [f"{paint(MARKS[finding.status], colour)} {clean(subject + finding.message)}{until}{paint(where, 'dim')}"]
+    if finding.fix and finding.status is not Status.PASS:
+        lines.append(f"    run: {clean(finding.fix)}")
+    return lines
+
+
+def findings_text(findings: Sequence[Finding], now: datetime, paint: Paint, *, verbosity: int = 0) -> list[str]:
+    """Write findings, worst first.
+
+    Blockers that fail or cannot be seen come first; what passed is a count unless asked for; what the plan does
+    not have is always named.
+    """
+    lines: list[str] = []
+    for status in (Status.FAIL, Status.INCONCLUSIVE, Status.WARN):
+        for finding in _weightiest_first(x for x in findings if x.status is status):
+            lines += finding_lines(finding, now, paint)
+    passes = [x for x in findings if x.status is Status.PASS]
+    if verbosity > 0:
+        for finding in passes:
+            lines += finding_lines(finding, now, paint)
+    elif passes:
+        lines.append(f"{paint(MARKS[Status.PASS], 'green')} {len(passes)} passed (-v lists them)")
+    skips = [x for x in findings if x.status is Status.SKIP]
+    if verbosity > 0:
+        for finding in skips:
+            lines += finding_lines(finding, now, paint)
+    elif skips:
+        ids = ", ".join(dict.fromkeys(x.check for x in skips))
+        lines += textwrap.wrap(f"- not in the plan: {ids}", width=100, subsequent_indent="  ", break_on_hyphens=False)
+    return lines
+
+
+def _weightiest_first(findings: Iterable[Finding]) -> list[Finding]:
+    weight = {Severity.BLOCKER: 0, Severity.WARNING: 1, Severity.INFO: 2}
+    return sorted(findings, key=lambda x: weight[x.severity])

@@ -1,0 +1,119 @@
+"""The first screen and its JSON form: verdict, why, until when, the one next command. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from cutover.check import Finding, Status
+from cutover.durations import iso, say_duration, say_instant
+from cutover.observations.gate import Judged
+from cutover.report.finding_text import Paint, findings_text
+from cutover.verdict import Verdict, blockers, is_split_brain
+
+_COLOUR = {
+    Verdict.READY: "green",
+    Verdict.CONVERGED: "green",
+    Verdict.BLOCKED: "red",
+    Verdict.CONVERGING: "yellow",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.SPLIT_BRAIN: "red",
+}
+ALARM = ("cutover fence", "cutover reconcile --estimate", "cutover reconcile")
+
+
+def finding_json(finding: Finding) -> dict[str, object]:
+    """Return one finding in the contract's form (DESIGN.md 6)."""
+    form: dict[str, object] = {
+        "check": finding.check,
+        "status": finding.status.value,
+        "severity": finding.severity.value,
+        "subject": finding.subject,
+        "message": finding.message,
+        "measured": dict(finding.measured),
+        "runbook": finding.runbook,
+    }
+    if finding.fix:
+        form["fix"] = finding.fix
+    if finding.until:
+        form["until"] = iso(finding.until)
+    return form
+
+
+def judged_json(judged: Judged) -> dict[str, object]:
+    """Return a verdict in the contract's form (DESIGN.md 6)."""
+    form: dict[str, object] = {
+        "command": judged.command,
+        "migration": judged.migration,
+        "at": iso(judged.at),
+        "verdict": judged.verdict,
+        "exit_code": judged.exit_code,
+        "safe_to_change_at": iso(judged.safe_to_change_at) if judged.safe_to_change_at else None,
+        "not_before": iso(judged.not_before) if judged.not_before else None,
+        "findings": [finding_json(x) for x in judged.findings],
+    }
+    if judged.phase == "watch":
+        form |= {
+            "soaked": {name.rstrip("."): seconds for name, seconds in judged.soaked.items()},
+            "reverse": judged.reverse,
+            **judged.summary,
+        }
+    return form
+
+
+def headline(judged: Judged, paint: Paint) -> str:
+    """Write names, verdict and exit code in one line; split-brain in red with what it means."""
+    verdict = Verdict(judged.verdict)
+    names = [name.rstrip(".") for name in judged.names]
+    label = names[0] if len(names) == 1 else f"{judged.migration} ({len(names)} names)"
+    word = paint(f"{verdict.value.upper()} ({judged.exit_code})", _COLOUR[verdict], "bold")
+    return f"{label}   {word}"
+
+
+def judged_text(judged: Judged, paint: Paint, *, verbosity: int = 0, soak: Mapping[str, str] | None = None) -> str:
+    """Write the whole first screen."""
+    lines: list[str] = []
+    if is_split_brain(judged.findings):
+        lines.append(paint("SPLIT-BRAIN: both databases took writes. Run now, in this order:", "red", "bold"))
+        lines += [f"    {command}" for command in ALARM]
+    lines.append(headline(judged, paint))
+    lines += findings_text(judged.findings, judged.at, paint, verbosity=verbosity)
+    for name, text in (soak or {}).items():
+        lines.append(f"  soak {name.rstrip('.')}: {text}")
+    if judged.safe_to_change_at is not None and judged.verdict == Verdict.READY.value:
+        lines.append(f"safe to change: {say_instant(judged.safe_to_change_at, judged.at)}")
+    if judged.not_before is not None:
+        lines.append(f"not before: {say_instant(judged.not_before, judged.at)}")
+    lines.append(f"Next: {next_command(judged)}")
+    return "\n".join(lines)
+
+
+def next_command(judged: Judged) -> str:
+    """Return the one command to run next."""
+    verdict = Verdict(judged.verdict)
+    host = judged.names[0].rstrip(".") if judged.names else "NAME"
+    match verdict:
+        case Verdict.SPLIT_BRAIN:
+            return ALARM[0]
+        case Verdict.READY:
+            return "change the records, then: cutover watch --until-done"
+        case Verdict.CONVERGED:
+            return "cutover done" if judged.command == "watch" else "cutover report"
+        case Verdict.CONVERGING:
+            return "cutover watch --until-done"
+        case Verdict.BLOCKED | Verdict.INCONCLUSIVE:
+            worst = blockers(judged.findings, Status.FAIL) or blockers(judged.findings, Status.INCONCLUSIVE)
+            if any("--new" in x.message for x in judged.findings if x.status is Status.INCONCLUSIVE):
+                return f"cutover init {host} --new ..."
+            waiting = [x.until for x in worst if x.until is not None]
+            if worst and len(waiting) == len(worst):
+                return f"cutover {judged.command} (in {say_duration(max(waiting) - judged.at)})"
+            return f"cutover explain {worst[0].check}" if worst else "cutover explain --help"
+
+
+def soak_text(held: float, needed: float, reset_by: str, now: datetime, completed: datetime | None) -> str:
+    """Write the state of one soak."""
+    if completed is not None:
+        return f"complete since {say_instant(completed, now)}"
+    text = f"{say_duration(held)} of {say_duration(needed)}"
+    return f"{text} (last reset: {reset_by})" if reset_by else text

@@ -1,0 +1,72 @@
+"""Answers to value questions, asked in batches and remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from cutover.reconcile.model import Ask, Constraint, Lookup, Row, Schema, Side, Table, TableName, Unique
+
+if TYPE_CHECKING:
+    from cutover.reconcile.cells import Cells
+
+Values = tuple[str, ...]
+
+_BATCH = 2000
+
+
+class Asked:
+    """A :class:`Lookup` with a memory: the merge asks again and again while it looks for a fixpoint.
+
+    A batch's rows are told apart by text. Where equality does not imply equal text (citext, numeric scale) or
+    the table is left out of the comparison, values are asked one by one, so that no answer is given away.
+    """
+
+    def __init__(self, schema: Schema, lookup: Lookup) -> None:
+        self._schema = schema
+        self._lookup = lookup
+        self._known: dict[tuple[Side, TableName, tuple[str, ...]], dict[Values, tuple[Row, ...]]] = {}
+        self._violations: dict[tuple[Side, TableName, str, Row], tuple[Row, ...]] = {}
+
+    def prefetch(self, side: Side, table: TableName, columns: tuple[str, ...], values: Iterable[Values]) -> None:
+        """Ask for what is not known yet."""
+        known = self._known.setdefault((side, table, columns), {})
+        missing = iter(sorted(set(values) - known.keys()))
+        if not self._by_text(table, columns):
+            for each in missing:
+                known[each] = tuple(self._lookup.rows(side, Ask(table, columns, (each,))))
+            return
+        places = [self._schema.tables[table].column_names.index(column) for column in columns]
+        while batch := tuple(islice(missing, _BATCH)):
+            found: dict[Values, list[Row]] = {each: [] for each in batch}
+            for row in self._lookup.rows(side, Ask(table, columns, batch)):
+                found.setdefault(tuple(row[place] or "" for place in places), []).append(row)
+            known.update({each: tuple(found[each]) for each in batch})
+
+    def _by_text(self, table: TableName, columns: tuple[str, ...]) -> bool:
+        known = self._schema.tables.get(table)
+        if known is None:
+            return False
+        by_name = {column.name: column for column in known.columns}
+        return all(column in by_name and not by_name[column].text_hash for column in columns)
+
+    def rows(self, side: Side, table: TableName, columns: tuple[str, ...], values: Values) -> tuple[Row, ...]:
+        """Return the rows that hold ``values`` in ``columns``."""
+        known = self._known.setdefault((side, table, columns), {})
+        if values not in known:
+            self.prefetch(side, table, columns, [values])
+        return known[values]
+
+    def row(self, side: Side, table: Table, key: Values) -> Row | None:
+        """Return the row with a key."""
+        found = self.rows(side, table.name, table.key, key)
+        return found[0] if found else None
+
+    def violations(self, side: Side, table: Table, constraint: Unique | Constraint, row: Cells) -> tuple[Row, ...]:
+        """Return the rows that ``row`` would collide with; what is not drawn yet collides with nothing."""
+        plain = tuple(cell if type(cell) is str else None for cell in row)
+        asked = (side, table.name, constraint.name, plain)
+        if asked not in self._violations:
+            self._violations[asked] = tuple(self._lookup.violations(side, table, constraint, plain))
+        return self._violations[asked]

@@ -1,0 +1,450 @@
+"""One change of old against new: the table of DESIGN.md 7, row by row, ids already mapped. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from cutover.reconcile.asked import Asked
+from cutover.reconcile.cells import is_symbolic
+from cutover.reconcile.columns import (
+    Merged,
+    Merger,
+    Touched,
+    result_row,
+    takes_whole_rows,
+    touched_by_new,
+    touched_by_old,
+    written_only_by_new,
+)
+from cutover.reconcile.judged import Judged
+from cutover.reconcile.model import Change, Decision, Row, Schema, Side, Table, TableKind, TableName
+from cutover.reconcile.policy import BaseKind, Choice, Decided, Facts, Policy, Rule, Rules, must_be_decided
+from cutover.reconcile.references import Holder, key_of, rewrite
+from cutover.reconcile.rekey import Identities, volatile_default
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that judging one change needs."""
+
+    schema: Schema
+    held: Mapping[TableName, tuple[Holder, ...]]
+    identities: Identities
+    asked: Asked
+    rules: Rules
+    facts: Facts
+
+
+def kind_of(before: Row | None, after: Row | None) -> str:
+    """Return what a side did: ``insert``, ``update``, ``delete``, or ``""``."""
+    if before is None:
+        return "" if after is None else "insert"
+    if after is None:
+        return "delete"
+    return "" if before == after else "update"
+
+
+def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...]:
+    """Judge one change; two results only where copies of a keyless row part ways."""
+    table = context.schema.tables[change.table]
+    held = context.held[change.table]
+    rewritten = None if change.old is None else rewrite(change.old, table, held, context.identities.ids)
+    start = Judged(
+        number=number,
+        change=change,
+        table=table,
+        kind=kind_of(change.base, change.old),
+        new_kind=kind_of(change.base, change.new) if table.key else "",
+        decision=Decision.APPLY,
+        key=change.key if rewritten is None or not table.key else key_of(table, rewritten.cells),
+        old=None if rewritten is None else rewritten.cells,
+        pre=change.new,
+        post=change.new,
+        effects=() if rewritten is None else rewritten.effects,
+        copies=change.count,
+    )
+    refused = _refused_table(context, table)
+    if refused is not None:
+        return (_with_choice(context, start, start.conflict(*refused)),)
+    if rewritten is not None and rewritten.ambiguous:
+        columns = rewritten.ambiguous
+        message = f"{', '.join(columns)} refers to two tables whose ids change differently"
+        return (start.conflict("ambiguous_reference", message, columns=columns),)
+    if number in context.identities.refused:
+        refusal = context.identities.refused[number]
+        return (_with_choice(context, start, start.conflict(refusal.reason, refusal.message)),)
+    if not table.key:
+        return _keyless(start)
+    judged = _judge(context, start)
+    return (_with_choice(context, start, judged),)
+
+
+def _refused_table(context: Context, table: Table) -> tuple[str, str] | None:
+    names = {column.name for column in table.columns} - set(table.columns_only_new)
+    if names and names <= set(table.columns_only_old):
+        return "no_table", "new has no such table"
+    if must_be_decided(table):
+        return "undecided_kind", f"{table.kind_from}: say [[database.table]] kind = \"merge\", \"queue\" or \"ignore\""
+    refusal = context.identities.refused_tables.get(table.name)
+    return None if refusal is None else (refusal.reason, refusal.message)
+
+
+def _with_choice(context: Context, start: Judged, judged: Judged) -> Judged:
+    """Let a person's decision drop old's change."""
+    decided = context.rules.decisions.get((start.table.name, start.change.key))
+    if decided is None or decided.choice not in (Choice.NEW, Choice.DISCARD):
+        return judged
+    return _skip(start, "decision", f"decision: take {decided.choice}", alive=decided.choice is Choice.NEW)
+
+
+def _skip(start: Judged, reason: str, rule: str, *, alive: bool = True, message: str = "") -> Judged:
+    """Give old's change up, by name."""
+    return replace(
+        start,
+        decision=Decision.SKIPPED,
+        reason=reason,
+        message=message or f"new's row stays: {rule}",
+        rules=(rule,),
+        alive=alive and start.pre is not None,
+        outcome="kept" if start.new_kind else "",
+    )
+
+
+def _keyless(start: Judged) -> tuple[Judged, ...]:
+    change, table = start.change, start.table
+    if change.old is not None:
+        if only_old := _no_column(start, change.old):
+            return (only_old,)
+        return (replace(start, pre=None, post=result_row(table, None, {}, start.old), writes=True),)
+    there = min(change.count, change.new_count)
+    beyond = change.count - there
+    results = []
+    if there:
+        results.append(replace(start, pre=change.base, post=None, writes=True, copies=there))
+    if beyond:
+        message = f"old deleted {change.count} identical rows, new holds {change.new_count}"
+        results.append(replace(start.conflict("keyless_delete", message), copies=beyond))
+    return tuple(results)
+
+
+def _no_column(start: Judged, row: Row, changed: tuple[str, ...] | None = None) -> Judged | None:
+    table = start.table
+    names = table.column_names
+    if changed is None:
+        changed = tuple(c for c in table.columns_only_old if row[names.index(c)] is not None)
+    if not changed:
+        return None
+    return start.conflict("no_column", f"new has no column {', '.join(changed)}", columns=changed)
+
+
+def _judge(context: Context, start: Judged) -> Judged:
+    change = start.change
+    if not change.base_known or context.facts.kind(change.table) is BaseKind.NONE:
+        if change.old == change.new:
+            return replace(start, decision=Decision.ALREADY_PRESENT)
+        return start.conflict("no_base", "there is no base for this row: old and new differ, who changed it is unknown")
+    if change.base is None:
+        return _inserted(context, start)
+    if change.old is None:
+        return _deleted(context, start, change.base)
+    if change.new is None:
+        return _updated_but_gone(context, start, change.base)
+    return _updated(context, start, change.base, change.new)
+
+
+def _decided(context: Context, start: Judged) -> Decided | None:
+    return context.rules.decisions.get((start.table.name, start.change.key))
+
+
+def _row_policy(context: Context, start: Judged, column: str | None = None) -> tuple[Policy | None, str]:
+    """Return the policy for a whole row, and its name: a person's decision comes first."""
+    decided = _decided(context, start)
+    if decided is not None and decided.choice in (Choice.OLD, Choice.NEW):
+        return Policy(decided.choice.value), f"decision: take {decided.choice}"
+    rules, table = context.rules, start.table.name
+    rule: Rule | None = rules.for_row(table) if column is None else rules.for_column(table, column)
+    return (None, "") if rule is None else (rule.policy, rule.name)
+
+
+def _inserted(context: Context, start: Judged) -> Judged:
+    change, table = start.change, start.table
+    original = change.old or ()
+    partner = context.identities.partners.get(start.number)
+    if start.number in context.identities.present:
+        return replace(start, decision=Decision.ALREADY_PRESENT, outcome="kept")
+    own = change.key
+    if partner is not None:
+        start = replace(start, new_key=partner.key if partner.key != own else None)
+        pre = context.asked.row(Side.NEW, table, partner.key)
+        if pre is None:
+            return replace(start, pre=None, post=None).conflict("same_entity_gone", "new no longer has that row")
+        return _both_inserted(context, replace(start, pre=pre, new_kind="insert"), pre, original, entity=partner.by)
+    if any(is_symbolic(cell) for cell in start.key):
+        return _insert(context, replace(start, pre=None), Decision.REKEYED)
+    key = tuple(cell for cell in start.key if type(cell) is str)
+    if key == own:
+        if change.new is None:
+            return _insert(context, start, Decision.APPLY)
+        return _both_inserted(context, start, change.new, original)
+    pre = context.asked.row(Side.NEW, table, key)
+    start = replace(start, pre=pre, new_key=key, new_kind="" if pre is None else "insert")
+    if pre is None:
+        return _insert(context, start, Decision.REKEYED)
+    if context.asked.row(Side.BASE, table, key) is not None:
+        return start.conflict("key_in_base", f"its key becomes {', '.join(key)}, a row that base had already")
+    return _both_inserted(context, start, pre, original)
+
+
+def _insert(context: Context, start: Judged, decision: Decision) -> Judged:
+    lost = _dropped_only_old(context, start)
+    if isinstance(lost, Judged):
+        return lost
+    post = result_row(start.table, None, {}, start.old)
+    if lost:
+        return replace(
+            start, decision=Decision.SKIPPED, post=post, writes=True, reason="no_column", columns=lost,
+            message=f"{', '.join(lost)} is given up by rule", rules=_names(context, start, lost),
+        )
+    return replace(start, decision=decision, post=post, writes=True)
+
+
+def _dropped_only_old(context: Context, start: Judged) -> Judged | tuple[str, ...]:
+    """Return the changed columns that new lacks and a rule ``new`` gives up, or the conflict."""
+    mine = touched_by_old(start.table, start.change.base, start.old or ())
+    lost = tuple(c for c in (*mine.real, *mine.noise) if c in start.table.columns_only_old)
+    keeps = [c for c in lost if _column_policy(context, start, c) is not Policy.NEW]
+    if keeps:
+        return start.conflict("no_column", f"new has no column {', '.join(keeps)}", columns=tuple(keeps))
+    return lost
+
+
+def _column_policy(context: Context, start: Judged, column: str) -> Policy | None:
+    decided = _decided(context, start)
+    if decided is not None and decided.choice is Choice.COLUMNS:
+        side = decided.columns.get(column)
+        return None if side is None else Policy(side)
+    rule = context.rules.for_column(start.table.name, column)
+    return None if rule is None else rule.policy
+
+
+def _names(context: Context, start: Judged, columns: tuple[str, ...]) -> tuple[str, ...]:
+    rules = (context.rules.for_column(start.table.name, column) for column in columns)
+    return tuple(dict.fromkeys(rule.name if rule else "decision" for rule in rules))
+
+
+def _merger(context: Context, start: Judged, base: Row | None, new: Row, *, entity: bool = False) -> Merger:
+    decided = _decided(context, start)
+    choice: dict[str, str] = {}
+    if decided is not None and decided.choice is Choice.OLD:
+        choice = {"*": "old"}
+    elif decided is not None and decided.choice is Choice.COLUMNS:
+        choice = dict(decided.columns)
+    return Merger(
+        start.table,
+        context.rules,
+        base,
+        start.old or (),
+        start.change.old or (),
+        new,
+        entity=entity,
+        decided=choice,
+        clock_skew=context.facts.clock_skew,
+    )
+
+
+def _both_inserted(context: Context, start: Judged, new: Row, original: Row, *, entity: str = "") -> Judged:
+    table = start.table
+    decided = _decided(context, start)
+    lost = _dropped_only_old(context, start)
+    if isinstance(lost, Judged):
+        return replace(lost, alive=bool(entity))
+    cells = start.old or original
+    mine, theirs = touched_by_old(table, None, cells), touched_by_new(table, None, new)
+    if decided is not None and decided.choice in (Choice.SAME, Choice.NEW, Choice.DISCARD):
+        differs = [c for c in mine.real if cells[table.column_names.index(c)] != new[table.column_names.index(c)]]
+        if [c for c in differs if c not in table.key] or decided.choice is Choice.DISCARD:
+            return _skip(start, "decision", f"decision: {decided.choice}", alive=decided.choice is not Choice.DISCARD)
+        return replace(start, decision=Decision.MERGED, outcome="kept", rules=("decision: same",))
+    merged = _merger(context, start, None, new, entity=bool(entity)).merge(mine, theirs)
+    if merged.why is not None:
+        # the plan says that the two are one thing: others may refer to it while its columns wait
+        return replace(
+            start.conflict(*merged.why, columns=merged.contested), alive=bool(entity), new_key=start.new_key
+        )
+    judged = _outcome(start, merged, theirs=Touched(theirs.real, theirs.noise), lost=lost)
+    if entity:
+        judged = replace(
+            judged,
+            decision=Decision.SKIPPED if judged.decision is Decision.SKIPPED else Decision.MERGED,
+            rules=(entity, *judged.rules),
+            effects=(*judged.effects, *merged.effects),
+        )
+    elif judged.decision in (Decision.APPLY, Decision.MERGED) and start.key != start.change.key:
+        judged = replace(judged, decision=Decision.REKEYED)
+    return judged
+
+
+def _outcome(start: Judged, merged: Merged, *, theirs: Touched, lost: tuple[str, ...] = ()) -> Judged:
+    """Turn merged columns into a judgement."""
+    table = start.table
+    writes = bool(merged.values)
+    post = result_row(table, start.pre, dict(merged.values)) if writes else start.pre
+    dropped = (*merged.dropped, *lost)
+    if dropped:
+        decision = Decision.SKIPPED
+    elif not theirs or (merged.overwritten and set(merged.overwritten) >= set(theirs.real)):
+        decision = Decision.APPLY if writes else Decision.ALREADY_PRESENT
+    elif writes:
+        decision = Decision.MERGED
+    else:
+        decision = Decision.ALREADY_PRESENT
+    outcome = ""
+    if start.new_kind:
+        outcome = "overwritten" if merged.overwritten else "merged" if writes else "kept"
+    return replace(
+        start,
+        decision=decision,
+        post=post,
+        writes=writes,
+        outcome=outcome,
+        add=merged.add,
+        rules=merged.rules,
+        columns=dropped,
+        reason="rule" if merged.rules else "no_column" if lost else "",
+        message=f"{', '.join(dropped)}: new's value stays" if dropped else "",
+    )
+
+
+def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
+    table, rules = start.table, context.rules
+    cells = start.old or ()
+    mine, theirs = touched_by_old(table, base, cells), touched_by_new(table, base, new)
+    lost = _dropped_only_old(context, start)
+    if isinstance(lost, Judged):
+        return lost
+    soft = _soft_delete(context, start, base, new, mine, theirs)
+    if isinstance(soft, Judged):
+        return soft
+    mine, theirs = soft
+    both = bool(mine.real and theirs.real)
+    if both and any(cells[table.column_names.index(c)] != new[table.column_names.index(c)] for c in mine.real):
+        reused = _identity_columns(table, mine) or _identity_columns(table, theirs)
+        inferred = context.facts.kind(table.name) is BaseKind.INFERRED
+        if _decided(context, start) is None and (reused or inferred):
+            if reused:
+                message = f"{', '.join(reused)} differs from base: the id may have been given to another row"
+                return start.conflict("id_reused", message, columns=reused)
+            return start.conflict("inferred_both_touched", "both sides changed it, and base is only inferred")
+    whole = both and (rules.no_merge or takes_whole_rows(table))
+    merged = _merger(context, start, base, new).merge(mine, theirs, whole=whole)
+    if merged.why is not None:
+        reason, message = merged.why
+        if whole and not set(merged.contested) & set(theirs.real) and reason == "updated_both":
+            why = "--no-merge" if rules.no_merge else f"kind {table.kind}"
+            reason, message = "no_merge", f"changed on both sides in different columns, and {why} takes rows whole"
+        return start.conflict(reason, message, columns=merged.contested)
+    judged = _outcome(start, merged, theirs=theirs, lost=lost)
+    if judged.decision is Decision.APPLY and not judged.writes:
+        judged = replace(judged, decision=Decision.ALREADY_PRESENT)
+    return judged
+
+
+def _identity_columns(table: Table, touched: Touched) -> tuple[str, ...]:
+    """Return changed columns that a row gets once, at its insert: another value means another row."""
+    once = {
+        column.name
+        for column in table.columns
+        if volatile_default(column.default) and column.name not in table.updated_at and column.name not in table.key
+        and (column.name.lower() in _BORN or column.type == "uuid")
+    }
+    return tuple(column for column in touched.real if column in once)
+
+
+_BORN = frozenset({"created_at", "createdat", "created", "created_on", "inserted_at", "insertedat", "date_created"})
+
+
+def _soft_delete(
+    context: Context, start: Judged, base: Row, new: Row, mine: Touched, theirs: Touched
+) -> Judged | tuple[Touched, Touched]:
+    """Count a declared ``deleted_at`` that was set as a delete."""
+    table = start.table
+    column = table.deleted_at
+    if column is None:
+        return mine, theirs
+    place = table.column_names.index(column)
+    cells = start.old or ()
+    by_old = base[place] is None and cells[place] is not None
+    by_new = base[place] is None and new[place] is not None
+    others = (
+        Touched(tuple(c for c in mine.real if c != column), mine.noise),
+        Touched(tuple(c for c in theirs.real if c != column), theirs.noise),
+    )
+    if by_old and by_new:
+        if not others[0].real:
+            return replace(start, decision=Decision.ALREADY_PRESENT, outcome="kept")
+        return others
+    if (by_old and others[1].real) or (by_new and others[0].real):
+        who = "old" if by_old else "new"
+        policy, name = _row_policy(context, start, column)
+        if policy is Policy.NEW:
+            return _skip(start, "rule", name)
+        if policy is Policy.OLD:
+            return mine, theirs
+        reason = "deleted_updated" if by_old else "updated_deleted"
+        return start.conflict(reason, f"{who} deleted it ({column}), the other side changed it", columns=(column,))
+    return mine, theirs
+
+
+def _deleted(context: Context, start: Judged, base: Row) -> Judged:
+    table, new = start.table, start.change.new
+    if new is None:
+        return replace(start, decision=Decision.ALREADY_PRESENT, outcome="kept", alive=False)
+    theirs = touched_by_new(table, base, new)
+    policy, name = _row_policy(context, start)
+    gone = replace(start, post=None, writes=True, alive=False, outcome="overwritten" if start.new_kind else "")
+    soft = table.deleted_at
+    if soft is not None and set(theirs.real) == {soft} and base[table.column_names.index(soft)] is None:
+        return replace(start, decision=Decision.ALREADY_PRESENT, outcome="kept")
+    if not theirs.real and not written_only_by_new(table, new):
+        if context.facts.kind(table.name) is BaseKind.INFERRED and not context.rules.accept_inferred_deletes:
+            if policy is Policy.OLD and name.startswith("decision"):
+                return replace(gone, rules=(name,), reason="rule")
+            message = "old lacks it, and base is only inferred: --accept-inferred-deletes takes it for a delete"
+            return start.conflict("inferred_delete", message)
+        return gone
+    if policy is Policy.OLD:
+        return replace(gone, rules=(name,), reason="rule", outcome="overwritten")
+    if policy is Policy.NEW:
+        return _skip(start, "rule", name)
+    changed = theirs.real or table.columns_only_new
+    return start.conflict("deleted_updated", f"old deleted it, new changed {', '.join(changed)}", columns=theirs.real)
+
+
+def _updated_but_gone(context: Context, start: Judged, base: Row) -> Judged:
+    table = start.table
+    mine = touched_by_old(table, base, start.old or ())
+    if not mine.real:
+        name = f"updated_at: {', '.join(mine.noise)}"
+        return _skip(start, "noise", name, message="new deleted it, old only touched it")
+    soft = table.deleted_at
+    if soft is not None and set(mine.real) == {soft} and base[table.column_names.index(soft)] is None:
+        return replace(start, decision=Decision.ALREADY_PRESENT, outcome="kept", alive=False)
+    policy, name = _row_policy(context, start)
+    if policy is Policy.NEW:
+        return _skip(start, "rule", name, message=f"new deleted it: {name}")
+    if policy is Policy.OLD:
+        lost = _dropped_only_old(context, start)
+        if isinstance(lost, Judged):
+            return lost
+        post = result_row(table, None, {}, start.old)
+        return replace(start, post=post, writes=True, rules=(name,), reason="rule", outcome="overwritten")
+    message = f"old changed {', '.join(mine.real)}, new deleted it"
+    return start.conflict("updated_deleted", message, columns=mine.real)
+
+
+def append_only(judged: Judged) -> Judged:
+    """Hold a table of kind ``append`` to its word: nothing but inserts."""
+    if judged.table.kind is not TableKind.APPEND or judged.kind == "insert" or not judged.writes:
+        return judged
+    return judged.conflict("append_only", f"the plan says that rows are only added, old has {judged.kind}d one")

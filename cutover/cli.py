@@ -86,14 +86,16 @@ def init(
     quiet: QuietOption = 0,
 ) -> int:
     """Write cutover.toml: finds zone, provider, records, TTLs and the chain."""
-    from cutover.commands import init as command
+    import cutover.commands.init as command
 
     return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), name, old, new, schema=schema)
 
 
 @app.command(epilog="Example: cutover preflight app.example.com --new 198.51.100.20")
 def preflight(
-    name: Annotated[str | None, typer.Argument(help="One host name; without it, the plan's.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One host name; without it, the plan's.", show_default=False)
+    ] = None,
     old: OldOption = None,
     new: NewOption = None,
     plan: PlanOption = None,
@@ -123,7 +125,7 @@ def watch(
     quiet: QuietOption = 0,
 ) -> int:
     """Watch the migration converge, live."""
-    from cutover.commands import watch as command
+    import cutover.commands.watch as command
 
     session = _session(plan, ledger, as_json, no_color, verbose, quiet)
     return command.run(session, once=once, until_done=until_done, timeout=timeout, reverse=reverse)
@@ -132,7 +134,8 @@ def watch(
 @app.command(epilog='Example: cutover done --override dns.caa --reason "agreed in the review"')
 def done(
     name: Annotated[
-        str | None, typer.Option("--name", metavar="PATTERN", help="Only the names that match, such as '*.example.com'.")
+        str | None,
+        typer.Option("--name", metavar="PATTERN", help="Only the names that match, such as '*.example.com'."),
     ] = None,
     override: Annotated[
         list[str] | None, typer.Option("--override", metavar="CHECK", help="Go on although this check does not pass.")
@@ -257,7 +260,11 @@ def _unexpected(error: Exception) -> int:
         import traceback
 
         traceback.print_exception(error)
-    _say_error(f"{type(error).__name__}: {error}", "this is a bug in cutover: run it again with -v and report what it prints", 1)
+    _say_error(
+        f"{type(error).__name__}: {error}",
+        "this is a bug in cutover: run it again with -v and report what it prints",
+        1,
+    )
     return 1
 
 

@@ -57,7 +57,7 @@ class Ledger:
     """One ledger file. Safe for several processes: each append takes SQLite's write lock.
 
     Args:
-        path: where it lies (``:memory:`` keeps nothing); made with mode 0600 when it does not exist, unless ``readonly``.
+        path: where it lies (``:memory:`` keeps nothing); made with mode 0600 when there is none.
         readonly: never make or change anything (``status``, ``report``).
 
     Raises:

@@ -13,7 +13,9 @@ from typing import Any, TextIO
 from cutover.durations import iso
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
-_PLAIN = str.maketrans({"✗": "x", "✓": "v", "…": "~", "→": ">", "×": "x", "≤": "<", "—": "-", "·": ".", "█": "#", "░": "."})
+_PLAIN = str.maketrans(
+    {"✗": "x", "✓": "v", "…": "~", "→": ">", "×": "x", "≤": "<", "—": "-", "·": ".", "█": "#", "░": "."}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Output:
         if self.verbosity < 0 or self.as_json:
             return
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[2K{text[:terminal_width() - 1]}")
+            sys.stderr.write(f"\r\x1b[2K{text[: terminal_width() - 1]}")
             sys.stderr.flush()
         elif self.verbosity > 0 and text:
             _write(sys.stderr, text)

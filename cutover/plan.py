@@ -334,7 +334,7 @@ class Traffic(Strict):
     def _complete(self) -> Traffic:
         if self.source == "command":
             if not self.command:
-                raise ValueError("source = \"command\" needs `command`, a list of words")
+                raise ValueError('source = "command" needs `command`, a list of words')
             return self
         if self.command:
             raise ValueError(f"`command` does not go with source = {self.source!r}")
@@ -389,7 +389,7 @@ def _database_url(value: str) -> str:
         return value
     parts = urlsplit(value)
     if parts.password or re.search(r"\bpassword\s*=", value):
-        raise ValueError("a password stands in the plan: write \"env:NAME\" and put the url into that variable")
+        raise ValueError('a password stands in the plan: write "env:NAME" and put the url into that variable')
     return value
 
 
@@ -502,9 +502,7 @@ class Plan(Strict):
         common: OriginSide = getattr(self.origin, side)
         own: OriginSide = getattr(self.named(name).origin, side)
         values = {**common.model_dump(exclude_unset=True), **own.model_dump(exclude_unset=True)}
-        merged = OriginSide.model_validate(
-            {key: _origin_value(common, own, key) for key in values}
-        )
+        merged = OriginSide.model_validate({key: _origin_value(common, own, key) for key in values})
         if merged.url and "{name}" in merged.url:
             merged = merged.model_copy(update={"url": merged.url.replace("{name}", name.rstrip("."))})
         return merged
@@ -535,9 +533,7 @@ class Plan(Strict):
         )
         parts["changed_at"] = self.migration.changed_at.isoformat() if self.migration.changed_at else None
         if self.database is not None:
-            parts["database"] = self.database.model_dump(
-                mode="json", include={"old", "new", "schemas", "exclude"}
-            )
+            parts["database"] = self.database.model_dump(mode="json", include={"old", "new", "schemas", "exclude"})
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -114,9 +114,7 @@ class Rounds:
 
     def judge(self, began: datetime, now: datetime, names: Sequence[str]) -> Judgement:
         """Judge what the evidence holds; pure."""
-        findings = tuple(
-            x for x in run_checks(self.phase, self.plan, self.evidence, now) if x.name in {"", *names}
-        )
+        findings = tuple(x for x in run_checks(self.phase, self.plan, self.evidence, now) if x.name in {"", *names})
         draft = Judged(
             at=now,
             command=self.command,
@@ -226,9 +224,7 @@ class Rounds:
             return {}
         return {
             "resolvers": [row for name in names for row in self._resolver_rows(name)],
-            "shares": {
-                x.subject: dict(x.measured) for x in findings if x.check == "traffic.converged" and x.measured
-            },
+            "shares": {x.subject: dict(x.measured) for x in findings if x.check == "traffic.converged" and x.measured},
         }
 
     def _resolver_rows(self, name: str) -> list[dict[str, object]]:
@@ -264,6 +260,10 @@ async def guarded(
     """Run one probe; whatever it raises becomes a :class:`ProbeFailed`, and nothing it looked at passes.
 
     Args:
+        probe: its room.
+        about: what it looks at, "" when that is everything.
+        work: starts it.
+        clock: stamps the failure.
         deadline: seconds after which it is given up.
     """
     try:

@@ -16,12 +16,12 @@ async def watch(
     *,
     every: timedelta,
     clock: Clock,
-    timeout: timedelta | None = None,
+    until: timedelta | None = None,
 ) -> AsyncIterator[Judgement]:
     """Yield one judgement a round.
 
     The next round begins ``every`` after the last one began, so that the cadence does not drift; a round that
-    takes longer is followed at once. After ``timeout`` no new round is begun, and one that is under way ends.
+    takes longer is followed at once. After ``until`` no new round is begun, and one that is under way ends.
     """
     started = clock.now()
     while True:
@@ -29,7 +29,7 @@ async def watch(
         yield await one_round()
         now = clock.now()
         next_at = max(began + every, now)
-        if timeout is not None and next_at >= started + timeout:
+        if until is not None and next_at >= started + until:
             return
         if now < began:
             next_at = now + every

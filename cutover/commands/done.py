@@ -151,7 +151,9 @@ def _record_override(
 def _text(session: Session, plan: Plan, judgement: Judgement) -> str:
     judged, output = judgement.judged, session.output
     soaks = {
-        name: soak_text(soak.held.total_seconds(), plan.gate.soak.total_seconds(), soak.reset_by, judged.at, soak.completed_at)
+        name: soak_text(
+            soak.held.total_seconds(), plan.gate.soak.total_seconds(), soak.reset_by, judged.at, soak.completed_at
+        )
         for name, soak in judgement.soaks.items()
     }
     text = judged_text(judged, output.paint, verbosity=output.verbosity, soak=soaks)
@@ -164,5 +166,3 @@ def _text(session: Session, plan: Plan, judgement: Judgement) -> str:
 def _pairs(values: object) -> str:
     items = values.items() if isinstance(values, dict) else ()
     return ", ".join(f"{key} = {value}" for key, value in items)
-
-

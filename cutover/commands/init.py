@@ -31,7 +31,9 @@ def run(
         CutoverError: there is a plan with names already, or the name cannot be found.
     """
     if schema:
-        session.output.text(json.dumps(plan_schema(), indent=2) if not session.output.as_json else to_json(plan_schema()))
+        session.output.text(
+            json.dumps(plan_schema(), indent=2) if not session.output.as_json else to_json(plan_schema())
+        )
         return Exit.OK
     if name is None:
         raise CutoverError("init needs the host name that moves", "cutover init app.example.com")
@@ -41,6 +43,7 @@ def run(
     lines = _plan_lines(plan, evidence, suggestions)
     _write(session.plan_path, before + "\n".join(lines) + "\n", new=not before)
     host = plan.names[0].rstrip(".")
+    open_points = sum(TODO in line for line in lines)
     form: dict[str, object] = {
         "command": "init",
         "plan": str(session.plan_path),
@@ -53,9 +56,11 @@ def run(
     session.output.result(
         form,
         "\n".join(
-            [f"{host}: {' -> '.join(text)}" if text else f"{host}: nothing is served yet",
-             f"wrote {session.plan_path}: {len(lines)} lines, {sum(TODO in line for line in lines)} for you to fill in",
-             "Next: cutover preflight"]
+            [
+                f"{host}: {' -> '.join(text)}" if text else f"{host}: nothing is served yet",
+                f"wrote {session.plan_path}: {len(lines)} lines, {open_points} for you to fill in",
+                "Next: cutover preflight",
+            ]
         ),
     )
     return Exit.OK
@@ -101,7 +106,9 @@ def _write(path: Path, text: str, *, new: bool) -> None:
         with path.open("x" if new else "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise CutoverError(f"{path}: cannot be written: {os.strerror(error.errno or 0)}", "check the folder's rights") from None
+        raise CutoverError(
+            f"{path}: cannot be written: {os.strerror(error.errno or 0)}", "check the folder's rights"
+        ) from None
 
 
 def _plan_lines(plan: Plan, evidence: Evidence, suggestions: dict[str, Suggestion]) -> list[str]:
@@ -113,8 +120,8 @@ def _plan_lines(plan: Plan, evidence: Evidence, suggestions: dict[str, Suggestio
     zone = _apex(evidence, entry.name)
     lines = ["[migration]", f"name = {_text(host.replace('.', '-'))}", "", "[[name]]"]
     lines.append(f"name = {_text(host)}   # zone {zone}, provider {provider}, {_longest_ttl(evidence, entry.name)}")
-    lines.append(f"old = {_list(old)}" if old else f"# old = [\"203.0.113.10\"]   {TODO}")
-    lines.append(f"new = {_list(new)}" if new else f"# new = [\"198.51.100.20\"]   {TODO}")
+    lines.append(f"old = {_list(old)}" if old else f'# old = ["203.0.113.10"]   {TODO}')
+    lines.append(f"new = {_list(new)}" if new else f'# new = ["198.51.100.20"]   {TODO}')
     for side in ("old", "new"):
         lines.append(f"[origin.{side}]")
         found = suggestions.get(side)

@@ -71,16 +71,18 @@ def run_report(session: Session, at: datetime | None) -> int:
     form = {**judged_json(last), "command": "report", "judged_by": last.command, "rounds": story.rounds}
     form["timeline"] = [{"at": iso(x.at), "command": x.command, "verdict": x.verdict} for x in story.turns]
     form |= {"ledger_head": story.head, "replayed": replayed, **_decisions(story)}
-    rows = [(iso(x.at), x.command, x.verdict, _why(x)) for x in story.turns]
+    rows = [(f"{x.at:%Y-%m-%d %H:%M:%S}Z", x.command, x.verdict, _why(x)) for x in story.turns]
     lines = [
-        f"{last.migration}: {story.rounds} rounds, {len(story.turns)} changes of verdict; ledger head {story.head[:16]}",
+        f"{last.migration}: {story.rounds} rounds, {len(story.turns)} verdicts; ledger head {story.head[:16]}",
         tabulate(rows, headers=["at", "command", "verdict", "because of"], tablefmt="simple"),
         *_decision_lines(story, now),
         "",
         judged_text(last, session.output.paint, verbosity=session.output.verbosity),
     ]
     if replayed is not None:
-        lines.append(f"Judged anew from the ledger: {replayed}" + (" (the same)" if replayed == last.verdict else " (DIFFERS)"))
+        lines.append(
+            f"Judged anew from the ledger: {replayed}" + (" (the same)" if replayed == last.verdict else " (DIFFERS)")
+        )
     session.output.result(form, "\n".join(lines))
     return last.exit_code
 
@@ -101,7 +103,9 @@ def _entries(ledger: Ledger, until: datetime | None) -> Iterator[Observation]:
 def _last(session: Session, story: Story) -> Judged:
     if story.last is None:
         raise CutoverError(
-            f"{session.ledger_path}: nothing was judged by then", "run `cutover preflight` or `cutover watch` first", exit_code=4
+            f"{session.ledger_path}: nothing was judged by then",
+            "run `cutover preflight` or `cutover watch` first",
+            exit_code=4,
         )
     return story.last
 

@@ -152,6 +152,8 @@ def _entry(host: str, old: Sequence[str], new: Sequence[str], entry: Name | None
         return Name.model_validate({**fields, **members})
     except ValidationError as error:
         text = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-        raise CutoverError(f"{host.rstrip('.')}: {text}", "--old and --new take addresses, CIDR blocks or names") from None
+        raise CutoverError(
+            f"{host.rstrip('.')}: {text}", "--old and --new take addresses, CIDR blocks or names"
+        ) from None
     except ValueError as error:
         raise CutoverError(str(error), "--old and --new take addresses, CIDR blocks or host names") from None

@@ -46,10 +46,10 @@ def run(session: Session, *, once: bool, until_done: bool, timeout: str | None, 
             base_dir=session.base_dir,
             reverse=reverse,
         )
-        return asyncio.run(_watch(session, rounds, once=once, until_done=until_done, timeout=limit))
+        return asyncio.run(_watch(session, rounds, once=once, until_done=until_done, limit=limit))
 
 
-async def _watch(session: Session, rounds: Rounds, *, once: bool, until_done: bool, timeout: timedelta | None) -> int:
+async def _watch(session: Session, rounds: Rounds, *, once: bool, until_done: bool, limit: timedelta | None) -> int:
     from cutover.probes.world import World
 
     stop = asyncio.Event()
@@ -61,7 +61,7 @@ async def _watch(session: Session, rounds: Rounds, *, once: bool, until_done: bo
     async def work() -> None:
         async with World(rounds.plan, session.clock, session.base_dir, say=session.output.progress) as world:
             every = rounds.plan.gate.interval
-            async for judgement in watch(lambda: rounds.run(world), every=every, clock=session.clock, timeout=timeout):
+            async for judgement in watch(lambda: rounds.run(world), every=every, clock=session.clock, until=limit):
                 last[:] = [judgement]
                 view.show(judgement)
                 if ends(judgement, once=once, until_done=until_done):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +12,10 @@ from typing import Any, Self
 
 from cutover.check import Phase
 from cutover.clock import Clock
-from cutover.errors import CutoverError
 from cutover.evidence import Evidence
-from cutover.observations.base import Observation, ProbeFailed
+from cutover.observations.base import Observation
 from cutover.observations.dns import AuthorityAnswers, NameSeen, PanelSeen, ResolverAnswers
 from cutover.observations.gate import SideFound
-from cutover.observations.provider import TrailHistory
 from cutover.plan import Plan
 from cutover.probes.dns.authorities import AuthorityRound, DeclaredTarget
 from cutover.probes.dns.engine import Engine
@@ -181,8 +178,10 @@ class World:
     def _is_known(self, evidence: Evidence, name: str, side: str) -> bool:
         return bool(
             self._plan.origin_of(name, side).connect
-            or evidence.sides.of(name).old and side == "old"
-            or self._plan.named(name).new and side == "new"
+            or (evidence.sides.of(name).old
+            and side == "old")
+            or (self._plan.named(name).new
+            and side == "new")
         )
 
     async def _follow(self, evidence: Evidence, name: str) -> list[Observation]:

@@ -10,7 +10,13 @@ from cutover.check import Finding, Severity, Status
 from cutover.durations import say_instant
 
 MARKS = {Status.FAIL: "✗", Status.INCONCLUSIVE: "?", Status.WARN: "!", Status.PASS: "✓", Status.SKIP: "-"}
-_COLOUR = {Status.FAIL: "red", Status.INCONCLUSIVE: "yellow", Status.WARN: "yellow", Status.PASS: "green", Status.SKIP: "dim"}
+_COLOUR = {
+    Status.FAIL: "red",
+    Status.INCONCLUSIVE: "yellow",
+    Status.WARN: "yellow",
+    Status.PASS: "green",
+    Status.SKIP: "dim",
+}
 _ORDER = [Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.SKIP, Status.PASS]
 
 Paint = Callable[..., str]

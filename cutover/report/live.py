@@ -40,7 +40,9 @@ _ROWS = 12
 def round_line(judgement: Judgement) -> str:
     """Write one round as one line: it changes only when something that matters does."""
     judged = judgement.judged
-    missing = [x.check for x in (*blockers(judged.findings, Status.FAIL), *blockers(judged.findings, Status.INCONCLUSIVE))]
+    missing = [
+        x.check for x in (*blockers(judged.findings, Status.FAIL), *blockers(judged.findings, Status.INCONCLUSIVE))
+    ]
     counts = ", ".join(f"{name.rstrip('.')} {_counts_text(rows)}" for name, rows in _rows_by_name(judged).items())
     parts = [judged.verdict, counts, "waits for " + ", ".join(dict.fromkeys(missing)) if missing else ""]
     return "; ".join(x for x in parts if x)
@@ -91,7 +93,9 @@ class LiveView:
         self._live.update(Text("first round under way ..."), refresh=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._live.stop()
 
     def show(self, judgement: Judgement) -> None:

@@ -56,6 +56,8 @@ class Variant:
         ttl: seconds; None for an alias.
         values: record data; addresses and names as in :class:`cutover.observations.dns.Record`.
         alias: the alias target's DNS name, or "".
+        record_set: the record set in the API's own words (JSON), so that a fix can keep every field; "" when the
+            provider did not say.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Variant:
     ttl: int | None
     values: tuple[str, ...]
     alias: str = ""
+    record_set: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +131,11 @@ class TrailHistory(Observation):
 
     Attributes:
         since: how far back the look-up reached.
-        complete: every page from now back to ``since`` was read.
-        why_incomplete: the bound that ended it (pages, time, throttling), or "".
+        until: changes after this instant may not have been delivered yet, None when unknown.
+        complete: every event from ``until`` back to ``since`` was read, and they tell every TTL that was served
+            in that time (an UPSERT alone does not tell what was before it). Older events that were needed for
+            that are in ``changes`` too.
+        why_incomplete: the bound that ended it (pages, time, throttling) or what it does not tell, or "".
     """
 
     kind: ClassVar[str] = "provider.trail"
@@ -139,6 +145,7 @@ class TrailHistory(Observation):
     complete: bool
     changes: tuple[TrailChange, ...]
     why_incomplete: str = ""
+    until: datetime | None = None
 
     @property
     def subject(self) -> tuple[str, ...]:

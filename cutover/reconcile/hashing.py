@@ -155,8 +155,8 @@ SELF_CHECK = """
 SELECT hash_record_extended(ROW(
            1::int8, -7::int4, true, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid, date '2024-02-29',
            timestamptz '2024-02-29 12:34:56.789012+00', timestamp 'infinity', time '23:59:59.999999',
-           '\\x00ff'::bytea, 'Grüße, 世界'::text, ''::text, NULL::text, 12.50::numeric(12,2), 'NaN'::numeric,
+           '\\x00ff'::bytea, 'Some text'::text, ''::text, NULL::text, 12.50::numeric(12,2), 'NaN'::numeric,
            '10.1.2.3/24'::inet, '08:00:2b:01:02:03'::macaddr, repeat('long ', 400)), 0)::text,
-       hash_record_extended(ROW('Grüße, 世界'::text, ''::text, NULL::text, repeat('long ', 400)), 0)::text
+       hash_record_extended(ROW('Some text'::text, ''::text, NULL::text, repeat('long ', 400)), 0)::text
 """
 """Hashes of a typed sample (first) and of plain text (second): compared between the servers."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +13,16 @@ import psycopg
 from psycopg import sql
 
 from cutover.reconcile.catalogue import RawTable
-from cutover.reconcile.model import Row, Table
+from cutover.reconcile.model import Row, Side, Table
 from cutover.reconcile.session import ConnectionCutError, Database, text_rows
 
+T = TypeVar("T")
 Int64s = npt.NDArray[np.int64]
 
 _PACKED = np.dtype([("key", ">i8"), ("first", ">i8"), ("block", ">u4"), ("offset", ">u2")])
 _PACKED_TWO = np.dtype([("key", ">i8"), ("first", ">i8"), ("second", ">i8"), ("block", ">u4"), ("offset", ">u2")])
+LAST_BLOCK = 0xFFFFFFFE
+"""An open end: rows after the measured extent are seen too."""
 _FETCH_BYTES = 8 << 20
 _RETRIES = 4
 
@@ -178,8 +182,8 @@ class DatabaseReader:
                 for rows in _batches(connection, query, None):
                     yield from rows
 
-    def scan(self, chunk: Chunk) -> Records:
-        """Hash the rows of one block range on the server; a cut connection is tried again."""
+    def task(self, chunk: Chunk) -> ScanTask:
+        """Return the scan of one block range as a value that any machine could run."""
         if self._expressions is None:
             raise LookupError(f"{self._table.name}: no scan was planned")
         numbers = [self._expressions.key, self._expressions.first]
@@ -188,16 +192,22 @@ class DatabaseReader:
         packed = sql.SQL(" || ").join(
             [*(sql.SQL("int8send({})").format(each) for each in numbers), sql.SQL("tidsend(ctid)")]
         )
-        query = sql.SQL(
-            "SELECT string_agg({}, ''::bytea) FROM ONLY {} WHERE ctid >= {} AND ctid < {}"
-        ).format(
-            packed,
-            self._leaf(chunk.leaf),
-            sql.SQL("'({},0)'::tid").format(sql.SQL(str(chunk.start))),
-            sql.SQL("'({},0)'::tid").format(sql.SQL(str(min(chunk.end, 0xFFFFFFFE)))),
+        query = sql.SQL("SELECT string_agg({}, ''::bytea) FROM ONLY {} WHERE ctid >= {} AND ctid < {}").format(
+            packed, self._leaf(chunk.leaf), _tid(chunk.start), _tid(chunk.end)
         )
-        raw = self._retrying(lambda connection: _one_value(connection, query))
-        return unpack(raw, chunk.leaf, two=self._expressions.second is not None)
+        return ScanTask(
+            side=self._database.side,
+            url=self._database.url,
+            snapshot=self._database.snapshot_id,
+            query=query.as_string(None),
+            leaf=chunk.leaf,
+            two=self._expressions.second is not None,
+        )
+
+    def scan(self, chunk: Chunk) -> Records:
+        """Hash the rows of one block range on the server; a cut connection is tried again."""
+        task = self.task(chunk)
+        return self._retrying(lambda connection: run_on(connection, task))
 
     def fetch(self, positions: Int64s, columns: Sequence[int] | None = None) -> dict[int, Row]:
         """Fetch rows by position: a position is valid because the snapshot keeps its row version."""
@@ -212,27 +222,46 @@ class DatabaseReader:
             )
             for start in range(0, len(tids), 5000):
                 some = tids[start : start + 5000]
-                for row in self._retrying(lambda connection, q=query, s=some: _all(connection, q, [s])):
+                for row in self._retrying(partial(_all, query=query, parameters=[some])):
                     block, offset = str(row[0])[1:-1].split(",")
                     found[int(number) << 48 | int(block) << 16 | int(offset)] = row[1:]
         return found
 
-    def _retrying(self, work: Any) -> Any:
-        for attempt in range(_RETRIES):
+    def _retrying(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 with self._database.worker() as connection:
                     return work(connection)
             except ConnectionCutError:
-                if attempt == _RETRIES - 1:
+                if attempt >= _RETRIES:
                     raise
-        raise AssertionError("unreachable")  # pragma: no cover
 
 
-def _one_value(connection: psycopg.Connection[Any], query: sql.Composed) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanTask:
+    """One scan as a pure value: everything that another machine needs to run it within the snapshot."""
+
+    side: Side
+    url: str
+    snapshot: str
+    query: str
+    leaf: int
+    two: bool
+
+
+def run_on(connection: psycopg.Connection[Any], task: ScanTask) -> Records:
+    """Run a scan on a connection that has joined the task's snapshot."""
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(query)
+        cursor.execute(task.query.encode())
         result = cursor.pgresult
-        return (result.get_value(0, 0) if result else None) or b""
+        raw = (result.get_value(0, 0) if result else None) or b""
+    return unpack(raw, task.leaf, two=task.two)
+
+
+def _tid(block: int) -> sql.SQL:
+    return sql.SQL(f"'({min(block, LAST_BLOCK)},0)'::tid")
 
 
 def _all(connection: psycopg.Connection[Any], query: sql.Composed, parameters: Sequence[Any] | None) -> list[Row]:

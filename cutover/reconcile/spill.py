@@ -1,0 +1,222 @@
+"""Changes on disk: found while reading, read by the merge, as many as there are."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from cutover.errors import CutoverError
+from cutover.reconcile.model import Change, Key, Row, Side, Table, TableName, Tally
+
+_SCHEMA = """
+CREATE TABLE change (
+    number INTEGER PRIMARY KEY, schema TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
+    base TEXT, old TEXT, new TEXT, base_known INTEGER NOT NULL, count INTEGER NOT NULL, new_count INTEGER NOT NULL
+);
+CREATE INDEX change_table ON change (schema, name);
+CREATE TABLE new_change (
+    number INTEGER PRIMARY KEY, schema TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
+    kind TEXT NOT NULL, count INTEGER NOT NULL
+);
+CREATE INDEX new_change_table ON new_change (schema, name);
+CREATE TABLE finished (
+    schema TEXT NOT NULL, name TEXT NOT NULL, instants TEXT NOT NULL, summary TEXT NOT NULL,
+    PRIMARY KEY (schema, name)
+);
+"""
+
+
+class ChangeKind(StrEnum):
+    """What a side did to a key."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+class NewChange(NamedTuple):
+    """One key whose new row differs from base; for keyless tables the key is the whole row."""
+
+    key: Key | Row
+    kind: ChangeKind
+    copies: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableDiff:
+    """What both sides did to one table.
+
+    Attributes:
+        strategy: how it was read; ``reason``: why so.
+        rows: rows read per side (0 where the side lacks the table).
+        base_known: False when no base row of the table is known: then ``old`` and ``new`` hold differences
+            between the two sides only, and every change says ``base_known=False``.
+        notes: what a person should know about the reading of this table.
+    """
+
+    table: Table
+    strategy: str
+    reason: str
+    rows: dict[Side, int]
+    old: Tally
+    new: Tally
+    base_known: bool
+    notes: tuple[str, ...]
+    seconds: float
+    store: ChangeStore = field(repr=False, compare=False)
+
+    @property
+    def changes(self) -> Iterator[Change]:
+        """Old's changes, in the order in which they were found; each call starts anew."""
+        return self.store.changes(self.table.name)
+
+    @property
+    def new_changes(self) -> Iterator[NewChange]:
+        """The keys that new inserted, updated or deleted since base; each call starts anew."""
+        return self.store.new_changes(self.table.name)
+
+
+class ChangeStore:
+    """An SQLite file (0600) in the bundle's folder.
+
+    Args:
+        path: made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        fresh = not path.exists()
+        if fresh:
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
+        with self._explained():
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            if fresh:
+                self._connection.executescript(_SCHEMA)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; one file is left, without a journal beside it."""
+        with self._explained():
+            self._connection.execute("PRAGMA journal_mode = DELETE")
+            self._connection.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise CutoverError(
+                f"{self.path}: {error}",
+                "the bundle's disk may be full: free space or choose another folder; nothing was decided",
+                exit_code=4,
+            ) from None
+
+    @contextmanager
+    def table(self, name: TableName) -> Iterator[None]:
+        """Forget what was known of a table, then take its changes in one transaction: all or none."""
+        with self._explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for each in ("change", "new_change", "finished"):
+                    self._connection.execute(
+                        f"DELETE FROM {each} WHERE schema = ? AND name = ?",  # noqa: S608 (three literals)
+                        name,
+                    )
+                yield
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def clear(self) -> None:
+        """Forget everything (a snapshot was lost: all tables must be read again)."""
+        with self._explained():
+            self._connection.executescript("DELETE FROM change; DELETE FROM new_change; DELETE FROM finished;")
+
+    def add(self, changes: Iterable[Change]) -> None:
+        """Write changes of old."""
+        with self._explained():
+            self._connection.executemany(
+                "INSERT INTO change (schema, name, key, base, old, new, base_known, count, new_count)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (
+                        *each.table,
+                        json.dumps(each.key),
+                        None if each.base is None else json.dumps(each.base),
+                        None if each.old is None else json.dumps(each.old),
+                        None if each.new is None else json.dumps(each.new),
+                        each.base_known,
+                        each.count,
+                        each.new_count,
+                    )
+                    for each in changes
+                ),
+            )
+
+    def add_new(self, name: TableName, changes: Iterable[NewChange]) -> None:
+        """Write keys that new changed."""
+        with self._explained():
+            self._connection.executemany(
+                "INSERT INTO new_change (schema, name, key, kind, count) VALUES (?, ?, ?, ?, ?)",
+                ((*name, json.dumps(each.key), each.kind.value, each.copies) for each in changes),
+            )
+
+    def finish(self, name: TableName, instants: str, summary: str) -> None:
+        """Mark a table as wholly read at ``instants`` (see ``planner``), inside :meth:`table`."""
+        with self._explained():
+            self._connection.execute("INSERT INTO finished VALUES (?, ?, ?, ?)", (*name, instants, summary))
+
+    def finished(self, name: TableName, instants: str) -> str | None:
+        """Return the summary of a table that was read at exactly these instants."""
+        with self._explained():
+            row = self._connection.execute(
+                "SELECT summary FROM finished WHERE schema = ? AND name = ? AND instants = ?", (*name, instants)
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    def changes(self, name: TableName) -> Iterator[Change]:
+        """Yield old's changes of a table."""
+        cursor = self._connection.execute(
+            "SELECT key, base, old, new, base_known, count, new_count FROM change"
+            " WHERE schema = ? AND name = ? ORDER BY number",
+            name,
+        )
+        for key, base, old, new, base_known, count, new_count in cursor:
+            yield Change(
+                table=name,
+                key=tuple(json.loads(key)),
+                base=_row(base),
+                old=_row(old),
+                new=_row(new),
+                base_known=bool(base_known),
+                count=count,
+                new_count=new_count,
+            )
+
+    def new_changes(self, name: TableName) -> Iterator[NewChange]:
+        """Yield the keys that new changed."""
+        cursor = self._connection.execute(
+            "SELECT key, kind, count FROM new_change WHERE schema = ? AND name = ? ORDER BY number", name
+        )
+        for key, kind, count in cursor:
+            yield NewChange(tuple(json.loads(key)), ChangeKind(kind), count)
+
+
+def _row(text: str | None) -> Row | None:
+    return None if text is None else tuple(json.loads(text))

@@ -48,9 +48,9 @@ def alternatives(alt_svc: str) -> tuple[Alternative, ...]:
             parameters.setdefault(parameter[1].lower(), _unquoted(parameter[2]))
             position = parameter.end()
         authority = _AUTHORITY.fullmatch(_unquoted(value[2]))
-        if authority is not None:
-            age = parameters.get("ma", "")
-            seconds = int(age) if _is_number(age) else ALT_SVC_DEFAULT_SECONDS
+        if authority is not None and int(authority[2]) < 65536:
+            age = _delta_seconds(parameters.get("ma", ""))
+            seconds = ALT_SVC_DEFAULT_SECONDS if age is None else age
             host = authority[1].strip("[]").lower().rstrip(".")
             found.append(Alternative(value[1], host, int(authority[2]), seconds, parameters.get("persist") == "1"))
         if position < len(alt_svc) and alt_svc[position] != ",":
@@ -81,13 +81,15 @@ def _directive(header: str, name: str) -> int:
     for part in header.split(","):
         key, _, value = part.partition("=")
         if key.strip().lower() == name:
-            text = _unquoted(value.strip())
-            return int(text) if _is_number(text) else 0
+            return _delta_seconds(_unquoted(value.strip())) or 0
     return 0
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 10
+def _delta_seconds(text: str) -> int | None:
+    """Read delta-seconds; what is greater than 2**31 counts as that (RFC 9111 1.2.2)."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return min(int(text[:11]), 2**31)
 
 
 def _unquoted(text: str) -> str:

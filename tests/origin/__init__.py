@@ -1,0 +1,1 @@
+"""Origins: asking them, and judging what they said."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from cutover.reconcile.model import Ask, Constraint, Lookup, Row, Schema, Side, Table, TableName, Unique
+from cutover.reconcile.model import Ask, Change, Constraint, Lookup, Row, Schema, Side, Table, TableName, Unique
 
 if TYPE_CHECKING:
     from cutover.reconcile.cells import Cells
@@ -23,9 +23,10 @@ class Asked:
     the table is left out of the comparison, values are asked one by one, so that no answer is given away.
     """
 
-    def __init__(self, schema: Schema, lookup: Lookup) -> None:
+    def __init__(self, schema: Schema, lookup: Lookup, changes: Iterable[Change]) -> None:
         self._schema = schema
         self._lookup = lookup
+        self._changed = {(change.table, change.key): change for change in changes}
         self._known: dict[tuple[Side, TableName, tuple[str, ...]], dict[Values, tuple[Row, ...]]] = {}
         self._violations: dict[tuple[Side, TableName, str, Row], tuple[Row, ...]] = {}
 
@@ -37,7 +38,7 @@ class Asked:
             for each in missing:
                 known[each] = tuple(self._lookup.rows(side, Ask(table, columns, (each,))))
             return
-        places = [self._schema.tables[table].column_names.index(column) for column in columns]
+        places = [self._schema.tables[table].places[column] for column in columns]
         while batch := tuple(islice(missing, _BATCH)):
             found: dict[Values, list[Row]] = {each: [] for each in batch}
             for row in self._lookup.rows(side, Ask(table, columns, batch)):
@@ -62,6 +63,15 @@ class Asked:
         """Return the row with a key."""
         found = self.rows(side, table.name, table.key, key)
         return found[0] if found else None
+
+    def prefetch_base(self, table: Table, keys: Iterable[Values]) -> None:
+        """Ask for what :meth:`base_row` will need."""
+        self.prefetch(Side.OLD, table.name, table.key, (key for key in keys if (table.name, key) not in self._changed))
+
+    def base_row(self, table: Table, key: Values) -> Row | None:
+        """Return base's row with a key: where old did not change it, it is old's row, whatever base is read from."""
+        change = self._changed.get((table.name, key))
+        return self.row(Side.OLD, table, key) if change is None else change.base
 
     def violations(self, side: Side, table: Table, constraint: Unique | Constraint, row: Cells) -> tuple[Row, ...]:
         """Return the rows that ``row`` would collide with; what is not drawn yet collides with nothing."""

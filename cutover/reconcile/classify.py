@@ -130,9 +130,9 @@ def _keyless(start: Judged) -> tuple[Judged, ...]:
 
 def _no_column(start: Judged, row: Row, changed: tuple[str, ...] | None = None) -> Judged | None:
     table = start.table
-    names = table.column_names
+    names = table.places
     if changed is None:
-        changed = tuple(c for c in table.columns_only_old if row[names.index(c)] is not None)
+        changed = tuple(c for c in table.columns_only_old if row[names[c]] is not None)
     if not changed:
         return None
     return start.conflict("no_column", f"new has no column {', '.join(changed)}", columns=changed)
@@ -191,7 +191,7 @@ def _inserted(context: Context, start: Judged) -> Judged:
     start = replace(start, pre=pre, new_key=key, new_kind="" if pre is None else "insert")
     if pre is None:
         return _insert(context, start, Decision.REKEYED)
-    if context.asked.row(Side.BASE, table, key) is not None:
+    if context.asked.base_row(table, key) is not None:
         return start.conflict("key_in_base", f"its key becomes {', '.join(key)}, a row that base had already")
     return _both_inserted(context, start, pre, original)
 
@@ -262,7 +262,7 @@ def _both_inserted(context: Context, start: Judged, new: Row, original: Row, *, 
     cells = start.old or original
     mine, theirs = touched_by_old(table, None, cells), touched_by_new(table, None, new)
     if decided is not None and decided.choice in (Choice.SAME, Choice.NEW, Choice.DISCARD):
-        differs = [c for c in mine.real if cells[table.column_names.index(c)] != new[table.column_names.index(c)]]
+        differs = [c for c in mine.real if cells[table.places[c]] != new[table.places[c]]]
         if [c for c in differs if c not in table.key] or decided.choice is Choice.DISCARD:
             return _skip(start, "decision", f"decision: {decided.choice}", alive=decided.choice is not Choice.DISCARD)
         return replace(start, decision=Decision.MERGED, outcome="kept", rules=("decision: same",))
@@ -328,7 +328,7 @@ def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
         return soft
     mine, theirs = soft
     both = bool(mine.real and theirs.real)
-    if both and any(cells[table.column_names.index(c)] != new[table.column_names.index(c)] for c in mine.real):
+    if both and any(cells[table.places[c]] != new[table.places[c]] for c in mine.real):
         reused = _identity_columns(table, mine) or _identity_columns(table, theirs)
         inferred = context.facts.kind(table.name) is BaseKind.INFERRED
         if _decided(context, start) is None and (reused or inferred):
@@ -372,7 +372,7 @@ def _soft_delete(
     column = table.deleted_at
     if column is None:
         return mine, theirs
-    place = table.column_names.index(column)
+    place = table.places[column]
     cells = start.old or ()
     by_old = base[place] is None and cells[place] is not None
     by_new = base[place] is None and new[place] is not None
@@ -404,7 +404,7 @@ def _deleted(context: Context, start: Judged, base: Row) -> Judged:
     policy, name = _row_policy(context, start)
     gone = replace(start, post=None, writes=True, alive=False, outcome="overwritten" if start.new_kind else "")
     soft = table.deleted_at
-    if soft is not None and set(theirs.real) == {soft} and base[table.column_names.index(soft)] is None:
+    if soft is not None and set(theirs.real) == {soft} and base[table.places[soft]] is None:
         return replace(start, decision=Decision.ALREADY_PRESENT, outcome="kept")
     if not theirs.real and not written_only_by_new(table, new):
         if context.facts.kind(table.name) is BaseKind.INFERRED and not context.rules.accept_inferred_deletes:
@@ -428,7 +428,7 @@ def _updated_but_gone(context: Context, start: Judged, base: Row) -> Judged:
         name = f"updated_at: {', '.join(mine.noise)}"
         return _skip(start, "noise", name, message="new deleted it, old only touched it")
     soft = table.deleted_at
-    if soft is not None and set(mine.real) == {soft} and base[table.column_names.index(soft)] is None:
+    if soft is not None and set(mine.real) == {soft} and base[table.places[soft]] is None:
         return replace(start, decision=Decision.ALREADY_PRESENT, outcome="kept", alive=False)
     policy, name = _row_policy(context, start)
     if policy is Policy.NEW:

@@ -271,7 +271,7 @@ class Merger:
         if policy is Policy.ADD:
             if self._base is None:
                 return None
-            before = self._base[self._table.column_names.index(column)]
+            before = self._base[self._table.places[column]]
             found = None if before is None else add_delta(new, before, old, self._types[column].type)
             return None if found is None else (found[0], "combined", found[1])
         order = compare(old, new, self._types[column].type)

@@ -148,6 +148,7 @@ class Table:
         columns_retyped: columns whose type differs between old and new so that a value's text may differ.
         updated_at: columns that a trigger (or the plan) says are noise.
         groups: columns that belong together, from the plan.
+        column_names, places: names in row order, and the place of each in a row.
         dependencies: sets of columns that share a CHECK, foreign key, unique, exclusion or generated
             expression, the plan's groups included: two sides touching one set is no mere column merge.
     """
@@ -175,11 +176,13 @@ class Table:
     owner: str | None = None
     groups: tuple[tuple[str, ...], ...] = ()
     dependencies: tuple[frozenset[str], ...] = ()
+    column_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    places: Mapping[str, int] = field(init=False, repr=False, compare=False)
 
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Names in row order."""
-        return tuple(column.name for column in self.columns)
+    def __post_init__(self) -> None:
+        # asked for once per row and column: worked out once
+        object.__setattr__(self, "column_names", tuple(column.name for column in self.columns))
+        object.__setattr__(self, "places", {name: place for place, name in enumerate(self.column_names)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,7 +144,7 @@ def rewrite(row: Row, table: Table, held: tuple[Holder, ...], ids: IdMap) -> Rew
         cells[place] = JsonIds(row[place] or "", tuple(replaced))
     own = root_key(table)
     if own is not None:
-        place = table.column_names.index(own)
+        place = table.places[own]
         own_id = row[place]
         if own_id is not None and own_id in ids.get(table.name, {}):
             cells[place] = ids[table.name][own_id]
@@ -153,5 +153,5 @@ def rewrite(row: Row, table: Table, held: tuple[Holder, ...], ids: IdMap) -> Rew
 
 def key_of(table: Table, row: Cells | Row) -> Cells:
     """Return a row's key cells."""
-    names = table.column_names
-    return tuple(row[names.index(column)] for column in table.key)
+    names = table.places
+    return tuple(row[names[column]] for column in table.key)

@@ -158,8 +158,8 @@ def _ask_siblings(
         for sibling in siblings.get(change.table, ()):
             wanted.setdefault(sibling.name, set()).add(change.key)
     for name, keys in wanted.items():
-        for side in (Side.NEW, Side.BASE):
-            asked.prefetch(side, name, schema.tables[name].key, keys)
+        asked.prefetch(Side.NEW, name, schema.tables[name].key, keys)
+        asked.prefetch_base(schema.tables[name], keys)
 
 
 class _Round:
@@ -214,14 +214,14 @@ class _Round:
             cells = list(rewrite(change.old or (), table, held, self._before).cells)
             own = root_key(table)
             if own is not None:
-                place = table.column_names.index(own)
+                place = table.places[own]
                 cells[place] = (change.old or ())[place]
             return Rewritten(tuple(cells))
         return rewrite(change.old or (), table, held, without_own)
 
     def _entity_values(self, table: Table, columns: tuple[str, ...], cells: Sequence[Cell]) -> Values | None:
-        names = table.column_names
-        values = tuple(cells[names.index(column)] for column in columns)
+        names = table.places
+        values = tuple(cells[names[column]] for column in columns)
         plain = tuple(value for value in values if type(value) is str)
         return plain if len(plain) == len(values) else None
 
@@ -240,7 +240,7 @@ class _Round:
                 for row in self._asked.rows(Side.NEW, name, columns, values):
                     keys.setdefault(name, set()).add(_key(self._schema.tables[name], row))
         for name, found in keys.items():
-            self._asked.prefetch(Side.BASE, name, self._schema.tables[name].key, found)
+            self._asked.prefetch_base(self._schema.tables[name], found)
 
     def _one(self, number: int, change: Change, cells: Cells) -> None:
         table = self._schema.tables[change.table]
@@ -287,7 +287,7 @@ class _Round:
                 continue
             for row in self._asked.rows(Side.NEW, table.name, columns, values):
                 key = _key(table, row)
-                if self._asked.row(Side.BASE, table, key) is None:
+                if self._asked.base_row(table, key) is None:
                     found.setdefault(key, f"[[merge]] {table.name}: same_entity {', '.join(columns)}")
         if len(found) > 1:
             keys = ", ".join("/".join(key) for key in found)
@@ -297,19 +297,19 @@ class _Round:
     def _taken_by_sibling(self, change: Change) -> bool:
         return any(
             self._asked.row(Side.NEW, sibling, change.key) is not None
-            and self._asked.row(Side.BASE, sibling, change.key) is None
+            and self._asked.base_row(sibling, change.key) is None
             for sibling in self._siblings.get(change.table, ())
         )
 
 
 def _key(table: Table, row: Row) -> Key:
-    names = table.column_names
-    return tuple(row[names.index(column)] or "" for column in table.key)
+    names = table.places
+    return tuple(row[names[column]] or "" for column in table.key)
 
 
 def _plain_key(table: Table, cells: Cells) -> list[str]:
-    names = table.column_names
-    return [cell if type(cell := cells[names.index(column)]) is str else "" for column in table.key]
+    names = table.places
+    return [cell if type(cell := cells[names[column]]) is str else "" for column in table.key]
 
 
 def _proven_equal(table: Table, old: Row, cells: Cells, new: Row) -> bool:
@@ -325,11 +325,11 @@ def _proven_equal(table: Table, old: Row, cells: Cells, new: Row) -> bool:
                 return False
         elif not column.generated and cells[place] != new[place]:
             return False
-    names = table.column_names
+    names = table.places
     for unique in table.uniques:
         others = [column for column in unique.columns if column not in table.key]
         drawn = any(column.sequence is not None for column in table.columns if column.name in others)
-        if others and not unique.partial and not drawn and all(new[names.index(c)] is not None for c in unique.columns):
+        if others and not unique.partial and not drawn and all(new[names[c]] is not None for c in unique.columns):
             return True
     for column, value in zip(table.columns, new, strict=True):
         if column.name in table.key or column.name in one_sided or value is None:

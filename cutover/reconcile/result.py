@@ -1,0 +1,130 @@
+"""The rows that the target will hold: new's, with old's changes over them. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from cutover.reconcile.asked import Asked, Values
+from cutover.reconcile.cells import Cell, Cells
+from cutover.reconcile.judged import Judged
+from cutover.reconcile.model import Key, Row, Schema, Side, Table, TableName
+
+
+class Holding(NamedTuple):
+    """A row of the result.
+
+    Attributes:
+        writer: the position of the judgement that writes it, ``None`` for a row of new that nobody touches.
+        row: its cells.
+        key: of new's row, where it is one.
+    """
+
+    writer: int | None
+    row: Cells | Row
+    key: Key
+
+
+class Result:
+    """Answers what the result holds, while conflicts still take writers away.
+
+    Args:
+        judged: shared with the caller, who replaces what becomes a conflict; a writer never comes back.
+    """
+
+    def __init__(self, schema: Schema, judged: list[Judged], asked: Asked) -> None:
+        self._schema = schema
+        self._judged = judged
+        self._asked = asked
+        self._indexes: dict[tuple[TableName, tuple[str, ...]], dict[Cells, list[int]]] = {}
+        self._by_table: dict[TableName, list[int]] = {}
+        self._by_pre: dict[tuple[TableName, Key], int] = {}
+        self._by_origin: dict[tuple[TableName, tuple[str, ...]], dict[Values, list[int]]] = {}
+        self._inserted: dict[TableName, list[int]] = {}
+        self._by_old_key: dict[tuple[TableName, Key], int] = {}
+        for position, each in enumerate(judged):
+            if each.writes:
+                if each.post is not None:
+                    self._by_table.setdefault(each.table.name, []).append(position)
+                if each.pre is not None:
+                    self._by_pre[(each.table.name, row_key(each.table, each.pre))] = position
+            if each.change.base is None and each.change.old is not None:
+                self._inserted.setdefault(each.table.name, []).append(position)
+            self._by_old_key[(each.table.name, each.change.key)] = position
+
+    def prefetch(self, table: TableName, columns: tuple[str, ...], values: Iterable[Values]) -> None:
+        """Ask for rows of new by value, in one go."""
+        self._asked.prefetch(Side.NEW, table, columns, values)
+
+    def origins(self, table: TableName, columns: tuple[str, ...], values: Values) -> list[int]:
+        """Return the positions of old's inserted rows that hold ``values`` as old wrote them."""
+        asked = (table, columns)
+        if asked not in self._by_origin:
+            index: dict[Values, list[int]] = {}
+            for position in self._inserted.get(table, ()):
+                held = pick(self._schema.tables[table], self._judged[position].change.old or (), columns)
+                if (plain := plain_values(held)) is not None:
+                    index.setdefault(plain, []).append(position)
+            self._by_origin[asked] = index
+        return self._by_origin[asked].get(values, [])
+
+    def change_of(self, table: TableName, key: Key) -> int | None:
+        """Return the position of old's change of a key."""
+        return self._by_old_key.get((table, key))
+
+    def writer_of(self, table: Table, row: Row) -> int | None:
+        """Return the position of the writer that stands on a row of new."""
+        return self._by_pre.get((table.name, row_key(table, row)))
+
+    def written(self, table: TableName, columns: tuple[str, ...], values: Cells) -> Iterator[int]:
+        """Yield the positions of writers whose row will hold ``values``."""
+        for position in self._index(table, columns).get(values, ()):
+            if self._judged[position].writes:
+                yield position
+
+    def _index(self, table: TableName, columns: tuple[str, ...]) -> dict[Cells, list[int]]:
+        asked = (table, columns)
+        if asked not in self._indexes:
+            index: dict[Cells, list[int]] = {}
+            for position in self._by_table.get(table, ()):
+                post = self._judged[position].post
+                if post is not None:
+                    index.setdefault(pick(self._schema.tables[table], post, columns), []).append(position)
+            self._indexes[asked] = index
+        return self._indexes[asked]
+
+    def holding(self, table: Table, columns: tuple[str, ...], values: Cells) -> Iterator[Holding]:
+        """Yield the rows of the result that hold ``values`` in ``columns``."""
+        for position in self.written(table.name, columns, values):
+            row = self._judged[position].post or ()
+            yield Holding(position, row, self._judged[position].change.key)
+        plain = plain_values(values)
+        if plain is None:
+            return
+        for row in self._asked.rows(Side.NEW, table.name, columns, plain):
+            writer = self.writer_of(table, row)
+            if writer is not None and self._judged[writer].writes:
+                # a keyless row goes as often as its writer says, not more
+                goes = self._judged[writer]
+                if table.key or goes.copies >= goes.change.new_count:
+                    continue
+            yield Holding(None, row, row_key(table, row))
+
+
+def row_key(table: Table, row: Row) -> Key:
+    """Return a row's key; a keyless row is its own key, its NULLs included."""
+    places = table.places
+    return tuple(row[places[column]] for column in table.key) if table.key else row  # type: ignore[return-value]
+
+
+def pick(table: Table, row: Cells | Row, columns: tuple[str, ...]) -> Cells:
+    """Return a row's cells in some columns."""
+    places = table.places
+    return tuple(row[places[column]] for column in columns)
+
+
+def plain_values(cells: Iterable[Cell]) -> Values | None:
+    """Return cells as text, or ``None`` where one is NULL or not known yet."""
+    values = tuple(cells)
+    plain = tuple(cell for cell in values if type(cell) is str)
+    return plain if len(plain) == len(values) else None

@@ -54,7 +54,7 @@ from cutover import __version__
 
 if TYPE_CHECKING:
     from cutover.reconcile.cells import Cells
-    from cutover.reconcile.model import Decision, Row, TableName
+    from cutover.reconcile.model import Decision, ForeignKey, Row, TableName
 
 FORMAT = 1
 
@@ -117,6 +117,7 @@ class Meta:
         old, new: the two databases; ``snapshot_at`` of old must be later than the fence.
         continues: the bundle whose decisions were read, if any.
         sequences: (sequence, last value in old, last value in new): what the apply advances.
+        references: those that the plan declares; foreign keys are read from the target's own catalogue.
     """
 
     bundle: str
@@ -128,6 +129,7 @@ class Meta:
     new: DatabaseMeta
     tables: Mapping[TableName, TableMeta]
     sequences: tuple[tuple[TableName, int | None, int | None], ...] = ()
+    references: tuple[ForeignKey, ...] = ()
     estimated: bool = False
     continues: str = ""
     format: int = FORMAT

@@ -27,7 +27,7 @@ from cutover.reconcile.bundle import (
     TableMeta,
 )
 from cutover.reconcile.cells import Cell, Cells, from_json, to_json
-from cutover.reconcile.model import Decision, Row, TableName
+from cutover.reconcile.model import Decision, ForeignKey, Row, TableName
 
 MANIFEST = "manifest.json"
 SEALED = ("meta.json", "changes.jsonl", "accounted.jsonl", "conflicts.jsonl", "summary.json")
@@ -343,7 +343,15 @@ def meta_to_json(meta: Meta) -> dict[str, Any]:
         fields[side] = {**asdict(database), "snapshot_at": database.snapshot_at.isoformat()}
     fields["tables"] = [{"table": list(name), **asdict(table)} for name, table in meta.tables.items()]
     fields["sequences"] = [[list(name), old, new] for name, old, new in meta.sequences]
+    fields["references"] = [key._asdict() for key in meta.references]
     return fields
+
+
+def _reference(value: Mapping[str, Any]) -> ForeignKey:
+    found = {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
+    found["table"], found["to_table"] = TableName(*found["table"]), TableName(*found["to_table"])
+    found["when"] = tuple((column, wanted) for column, wanted in found["when"])
+    return ForeignKey(**found)
 
 
 def meta_from_json(value: Mapping[str, Any]) -> Meta:
@@ -362,4 +370,5 @@ def meta_from_json(value: Mapping[str, Any]) -> Meta:
         tables[name] = TableMeta(**found, sequence=None if sequence is None else TableName(*sequence))
     fields["tables"] = tables
     fields["sequences"] = tuple((TableName(*name), old, new) for name, old, new in value["sequences"])
+    fields["references"] = tuple(_reference(entry) for entry in value.get("references", ()))
     return Meta(**fields)

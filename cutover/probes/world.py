@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,9 @@ from cutover.check import Phase
 from cutover.clock import Clock
 from cutover.evidence import Evidence
 from cutover.observations.base import Observation
-from cutover.observations.dns import AuthorityAnswers, NameSeen, PanelSeen, ResolverAnswers
+from cutover.observations.dns import AuthorityAnswers, NameSeen, PanelSeen, ResolverAnswers, ZoneSeen
 from cutover.observations.gate import SideFound
+from cutover.observations.provider import TrailHistory
 from cutover.plan import Plan
 from cutover.probes.dns.authorities import AuthorityRound, DeclaredTarget
 from cutover.probes.dns.engine import Engine
@@ -77,13 +78,13 @@ class World:
         yield await _all(
             self.ask_authorities(evidence),
             self._guard("dns.interception", self._ask_canary(), HTTP_DEADLINE),
-            *self._provider(evidence),
             *self._databases(),
         )
         if phase is Phase.PREFLIGHT:
             yield self.sides_found(evidence)
-        self._say("asking resolvers and origins ...")
+        self._say("asking resolvers, provider and origins ...")
         yield await _all(
+            *self._provider(evidence),
             self._guard("dns.resolvers", self._ask_resolvers(evidence), self._poll_deadline()),
             *(self._guard("origin", self._ask_origins(evidence, name), HTTP_DEADLINE, name) for name in plan.names),
         )
@@ -198,7 +199,39 @@ class World:
         return list(await follow_user_paths(Asking(self._plan, self._clock, self._base_dir), name, handed_out))
 
     def _provider(self, evidence: Evidence) -> list[Probing]:
-        return []
+        names = [name for name in self._plan.names if self._is_route53(evidence, name)]
+        return [self._guard("route53", self._ask_route53(evidence, names), API_DEADLINE)] if names else []
+
+    def _is_route53(self, evidence: Evidence, name: str) -> bool:
+        """Tell whether a name's records are at Route 53: by the plan, by its settings, or by the delegation."""
+        provider = self._plan.named(name).provider
+        if provider is not None or self._plan.providers.route53.model_fields_set:
+            return provider in {None, "route53"}
+        seen = evidence.current(NameSeen, name)
+        return any(".awsdns-" in server for server in _delegated(evidence, seen.apex)) if seen is not None else False
+
+    async def _ask_route53(self, evidence: Evidence, names: Sequence[str]) -> list[Observation]:
+        from cutover.probes import route53
+
+        chains = {name: seen for name in names if (seen := evidence.current(NameSeen, name)) is not None}
+        trails = {name: evidence.latest(TrailHistory, name) for name in names}
+        fresh = all(x is not None and self._clock.now() - x.at < TRAIL_MAX_AGE for x in trails.values())
+        return await asyncio.to_thread(
+            route53.observe,
+            names,
+            profile=self._plan.providers.route53.profile,
+            endpoint_url=self._plan.providers.route53.endpoint_url,
+            owners={name: seen.owners for name, seen in chains.items()},
+            delegated_ns={seen.apex: _delegated(evidence, seen.apex) for seen in chains.values()},
+            known_changes={
+                name: tuple(dict.fromkeys(change.change_id for change in trail.changes if change.change_id))[:5]
+                for name, trail in trails.items()
+                if trail is not None
+            },
+            history=not fresh,
+            deadline=API_DEADLINE / 2,
+            now=self._clock.now,
+        )
 
     def _databases(self) -> list[Probing]:
         return []
@@ -210,6 +243,12 @@ class World:
 async def _all(*work: Probing) -> list[Observation]:
     batches = await asyncio.gather(*work)
     return [observation for batch in batches for observation in batch]
+
+
+def _delegated(evidence: Evidence, zone: str) -> tuple[str, ...]:
+    """Return the name servers that a zone is delegated to, as its parent says, else as it says itself."""
+    seen = evidence.current(ZoneSeen, zone)
+    return tuple(record.data for record in (seen.parent_ns or seen.child_ns)) if seen is not None else ()
 
 
 def _absent(evidence: Evidence, name: str) -> bool:

@@ -1,0 +1,369 @@
+"""The stories that the gate was made for, each on real servers, through the command line."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.gate.command import Cutover
+from tests.world.aws import Aws
+from tests.world.cloud import record
+from tests.world.impostors import Impostor, constant, garbage, silent
+from tests.world.world import NAME, ZONE, World
+
+APP = "app.example.com"
+Start = Callable[..., Cutover]
+
+
+@pytest.fixture
+def start(world: World) -> Start:
+    """Write a plan with the given name entries and tables, and return the tool for it."""
+
+    def make(changes: dict[str, Any] | None = None, **entry: Any) -> Cutover:
+        name = {
+            "name": NAME,
+            "types": ["A"],
+            "old": [world.old.address],
+            "new": [world.new.address],
+            "provider": "none",
+            "previous_ttl": 2,
+            **entry,
+        }
+        path = world.plan({"name": [name], **(changes or {})})
+        return Cutover(path, world.environment)
+
+    return make
+
+
+def lower_and_age(world: World, seconds: float = 0) -> None:
+    world.set_ttl(1)
+    time.sleep(seconds)
+
+
+def quick(world: World, *, without: tuple[str, ...] = ("clamping",), **dns: Any) -> dict[str, Any]:
+    """A panel of the world's quick resolvers."""
+    panel = [x.at for name, x in world.resolvers.items() if name not in without]
+    return {"dns": {"resolvers": [*panel, *dns.pop("more", [])], **dns}}
+
+
+def test_a_long_ttl_blocks_and_the_hop_is_named(world: World, start: Start) -> None:
+    cutover = start()
+    result = cutover("preflight")
+    assert result.code == 3
+    assert result.json["verdict"] == "blocked"
+    said = result.said("dns.ttl-lowered", "fail")
+    assert APP in said
+    assert "3600" in said
+    assert "hop 1" in said
+    finding = result.findings("dns.ttl-lowered", "fail")[0]
+    assert finding["measured"]["ttl"] == 3600
+    assert finding["measured"]["limit"] == 60
+    assert finding["runbook"] == "dns-ttl-lowered.md"
+
+
+def test_a_long_ttl_below_an_alias_of_ones_own_is_named_with_its_hop(world: World, start: Start) -> None:
+    world.authority.edit(
+        ZONE, {("app", "A"): (1, ()), ("app", "CNAME"): (1, (f"edge.{ZONE}.",)), ("edge", "A"): (3600, (world.old.address,))}
+    )
+    said = start()("preflight").said("dns.ttl-lowered", "fail")
+    assert "edge.example.com" in said
+    assert "hop 2" in said
+
+
+def test_a_lowered_ttl_is_held_until_the_old_one_has_aged_then_ready(world: World, start: Start) -> None:
+    world.set_ttl(5)
+    for resolver in world.resolvers.values():
+        resolver.flush()
+    cutover = start({**quick(world), "dns": {**quick(world)["dns"], "max_ttl": 2}}, previous_ttl=5)
+    assert cutover("preflight").code == 3
+    world.set_ttl(1)
+    held = cutover("preflight")
+    assert held.code == 3
+    assert held.findings("dns.ttl-lowered", "pass")
+    said = held.said("dns.ttl-aged", "fail")
+    assert "5 s" in said
+    safe = datetime.fromisoformat(held.json["safe_to_change_at"])
+    assert 0 < (safe - datetime.now(UTC)).total_seconds() <= 6
+    time.sleep(max(0.0, (safe - datetime.now(UTC)).total_seconds()) + 1.2)
+    ready = cutover("preflight")
+    assert ready.code == 0, ready.out
+    assert ready.json["verdict"] == "ready"
+
+
+def test_watch_holds_for_one_clamping_resolver_and_names_it_then_converges(world: World, start: Start) -> None:
+    clamping = world.resolvers["clamping"]
+    lower_and_age(world)
+    cutover = start({"gate": {"interval": "1s", "soak": "2s", "traffic": "optional", "writes": "none"}})
+    assert cutover("preflight").code in {0, 3, 4}
+    world.cut_over()
+    time.sleep(3.5)
+    held = cutover("watch", "--once")
+    assert held.code == 3
+    assert clamping.at in held.said("dns.resolvers-converged", "fail")
+    (row,) = [x for x in held.json["resolvers"] if x["class"] == "old"]
+    assert row["resolver"] == clamping.at
+    assert 0 < row["remaining_ttl"] <= world.clamp
+    clamping.flush()
+    converged = cutover("watch", "--until-done", "--timeout", "60s")
+    assert converged.code == 0, converged.err
+    assert converged.json["verdict"] == "converged"
+    assert converged.json["soaked"][APP] >= 2
+    done = cutover("done")
+    assert done.code == 0
+    assert done.json["signed_off"]
+    status = cutover("status")
+    assert status.code == 0
+
+
+def test_all_resolvers_agree_on_old_is_never_done(world: World, start: Start) -> None:
+    lower_and_age(world)
+    cutover = start(quick(world))
+    result = cutover("watch", "--until-done", "--timeout", "5s")
+    assert result.code == 3
+    assert all(x["verdict"] == "converging" for x in result.rounds)
+    assert "old" in result.said("dns.resolvers-converged", "fail")
+    assert cutover("done").code == 3
+
+
+def test_half_the_panel_dead_after_the_horizon_is_inconclusive(world: World, start: Start) -> None:
+    lower_and_age(world)
+    with Impostor(silent) as one, Impostor(silent) as two:
+        cutover = start(quick(world, more=[one.at, two.at]))
+        cutover("watch", "--once")
+        world.cut_over()
+        time.sleep(3.2)
+        result = cutover("watch", "--once")
+        assert result.code == 4, result.out
+        assert result.json["verdict"] == "inconclusive"
+        result.said("dns.resolvers-converged", "inconclusive")
+        assert cutover("done").code == 4
+
+
+def test_a_resolver_that_goes_silent_after_giving_old_still_holds(world: World, start: Start) -> None:
+    lower_and_age(world)
+    clamping = world.resolvers["clamping"]
+    cutover = start()
+    cutover("preflight")
+    world.cut_over()
+    time.sleep(3.2)
+    assert cutover("watch", "--once").code == 3
+    clamping.pause()
+    try:
+        silent_now = cutover("watch", "--once")
+        assert silent_now.code == 3
+        assert clamping.at in silent_now.said("dns.resolvers-converged", "fail")
+    finally:
+        clamping.resume()
+
+
+def test_aaaa_left_on_old_is_named(world: World, start: Start) -> None:
+    world.authority.set_records(ZONE, "app", "AAAA", 1, ["2001:db8::10"])
+    lower_and_age(world)
+    cutover = start(
+        quick(world),
+        types=["A", "AAAA"],
+        old=[world.old.address, "2001:db8::10"],
+        new=[world.new.address, "2001:db8::20"],
+    )
+    cutover("preflight")
+    world.cut_over()
+    time.sleep(3.2)
+    result = cutover("watch", "--once")
+    assert result.code == 3
+    assert f"{APP} AAAA" in result.said("dns.record-plan", "fail")
+    assert f"{APP} AAAA" in result.said("dns.authority-converged", "fail")
+
+
+def route53(aws: Aws, **name: Any) -> dict[str, Any]:
+    return {"providers": {"route53": {"endpoint_url": aws.endpoint_url}}, **name}
+
+
+def test_the_wrong_of_two_zones_was_edited(world: World, start: Start) -> None:
+    lower_and_age(world)
+    with Aws() as aws:
+        served = aws.account.create_zone("example.com", name_servers=["ns1.example.com.", "ns2.example.com."])
+        idle = aws.account.create_zone("example.com", name_servers=["ns-1.awsdns-9.net.", "ns-2.awsdns-9.org."])
+        aws.account.put(served, record(APP, "A", 1, world.old.address))
+        aws.account.put(idle, record(APP, "A", 1, world.new.address))
+        cutover = start({**route53(aws), **quick(world)}, provider="route53")
+        result = cutover("watch", "--once")
+        assert result.code == 3
+        said = result.said("dns.delegation", "fail")
+        assert idle.id in said
+        assert "example.com" in said
+
+
+def test_fingerprints_that_are_alike_block(world: World, start: Start) -> None:
+    lower_and_age(world)
+    origins = {
+        side: {
+            "url": origin.url,
+            "connect": origin.at,
+            "fingerprint": {"status": 200},
+            "ca_file": str(world.folder / "ca.pem"),
+        }
+        for side, origin in (("old", world.old), ("new", world.new))
+    }
+    result = start({**quick(world), "origin": origins})("preflight")
+    assert result.code == 3
+    result.said("origin.fingerprint-distinct", "fail")
+
+
+def test_a_proxy_with_a_wrong_certificate_is_named(world: World, start: Start) -> None:
+    lower_and_age(world)
+    world.new.certificate("proxy.elsewhere.example")
+    result = start(quick(world))("preflight")
+    assert result.code == 3
+    assert world.new.address in result.said("origin.tls", "fail")
+
+
+def test_a_ttl_lowered_shortly_before_the_change_does_not_shorten_the_horizon(world: World, start: Start) -> None:
+    cutover = start(quick(world), previous_ttl=3600)
+    cutover("preflight")
+    lower_and_age(world)
+    cutover("preflight")
+    lowered = datetime.now(UTC)
+    world.cut_over()
+    for resolver in world.resolvers.values():
+        resolver.flush()
+    result = cutover("watch", "--once")
+    assert result.code == 3
+    said = result.said("dns.horizon", "fail")
+    assert "3600" in said
+    not_before = datetime.fromisoformat(result.json["not_before"])
+    assert 3500 < (not_before - lowered).total_seconds() <= 3610
+
+
+def test_one_of_256_weighted_and_a_failover_secondary_on_old_are_named(world: World, start: Start) -> None:
+    lower_and_age(world)
+    with Aws() as aws:
+        zone = aws.account.create_zone("example.com", name_servers=["ns1.example.com.", "ns2.example.com."])
+        aws.account.put(zone, record(APP, "A", 1, world.new.address, SetIdentifier="sst", Weight=255))
+        aws.account.put(zone, record(APP, "A", 1, world.old.address, SetIdentifier="porter", Weight=1))
+        cutover = start({**route53(aws), **quick(world)}, provider="route53")
+        world.cut_over()
+        said = cutover("watch", "--once").said("dns.record-plan", "fail")
+        assert "porter" in said
+        assert "weight" in said.lower()
+    with Aws() as aws:
+        zone = aws.account.create_zone("example.com", name_servers=["ns1.example.com.", "ns2.example.com."])
+        primary = record(APP, "A", 1, world.new.address, SetIdentifier="main", Failover="PRIMARY")
+        secondary = record(APP, "A", 1, world.old.address, SetIdentifier="spare", Failover="SECONDARY")
+        aws.account.put(zone, primary)
+        aws.account.put(zone, secondary)
+        cutover = start({**route53(aws), **quick(world)}, provider="route53")
+        said = cutover("watch", "--once").said("dns.record-plan", "fail")
+        assert "spare" in said
+        assert "secondary" in said.lower()
+
+
+def test_new_without_ipv6_wants_nodata_for_aaaa(world: World, start: Start) -> None:
+    lower_and_age(world)
+    cutover = start(quick(world), types=["A", "AAAA"])
+    cutover("preflight")
+    world.cut_over()
+    time.sleep(3.2)
+    result = cutover("watch", "--until-done", "--timeout", "40s")
+    assert result.code == 0, result.out
+    assert {x["class"] for x in result.json["resolvers"]} == {"new"}
+
+
+def test_a_plan_edited_in_mid_soak_restarts_the_soak(world: World, start: Start) -> None:
+    lower_and_age(world)
+    gate = {"interval": "1s", "soak": "3s", "traffic": "optional", "writes": "none"}
+    cutover = start({**quick(world), "gate": gate})
+    cutover("preflight")
+    world.cut_over()
+    time.sleep(3.2)
+    assert cutover("watch", "--until-done", "--timeout", "40s").code == 0
+    edited = start({**quick(world), "gate": {**gate, "soak": "4s"}})
+    again = edited("watch", "--once")
+    assert again.code == 3
+    assert again.json["soaked"][APP] == 0
+    assert edited("done").code == 3
+
+
+def test_a_deleted_ledger_takes_all_that_rests_on_it_along(world: World, start: Start) -> None:
+    lower_and_age(world)
+    cutover = start(quick(world), previous_ttl=None)
+    cutover("preflight")
+    world.cut_over()
+    time.sleep(3.2)
+    cutover("watch", "--until-done", "--timeout", "8s")
+    (world.folder / "cutover.ledger").unlink()
+    result = cutover("done")
+    assert result.code == 4
+    assert result.findings("dns.horizon", "inconclusive")
+    assert cutover("watch", "--once").code == 4
+
+
+def test_a_ledger_edited_by_hand_is_refused_and_kept(world: World, start: Start) -> None:
+    cutover = start(quick(world))
+    cutover("preflight")
+    ledger = world.folder / "cutover.ledger"
+    with sqlite3.connect(ledger) as raw:
+        raw.execute("DROP TRIGGER no_update")
+        raw.execute("UPDATE entries SET body = replace(body, 'old', 'new') WHERE seq = 2")
+    before = ledger.read_bytes()
+    for words in (("preflight",), ("watch", "--once"), ("done",), ("status",), ("report",)):
+        result = cutover(*words)
+        assert result.code == 2, words
+        assert "chain" in result.json["error"]["message"]
+    assert ledger.read_bytes() == before
+
+
+def test_lying_and_garbling_resolvers_never_make_a_pass(world: World, start: Start) -> None:
+    lower_and_age(world)
+    with Impostor(constant("203.0.113.99")) as liar, Impostor(garbage) as babbler:
+        cutover = start(quick(world, more=[liar.at, babbler.at], min_answers=0.5))
+        world.cut_over()
+        result = cutover("watch", "--once")
+        assert result.code in {3, 4}
+        classes = {x["resolver"]: x["class"] for x in result.json["resolvers"]}
+        assert classes[liar.at] == "other"
+        assert classes[babbler.at] == "malformed"
+        assert liar.at in result.said("dns.resolvers-converged", "inconclusive")
+
+
+def test_required_traffic_and_writes_without_a_source_are_inconclusive(world: World, start: Start) -> None:
+    lower_and_age(world)
+    gate = {"interval": "1s", "soak": "1s", "traffic": "required", "writes": "required"}
+    cutover = start({**quick(world), "gate": gate})
+    cutover("preflight")
+    world.cut_over()
+    time.sleep(3.2)
+    result = cutover("watch", "--until-done", "--timeout", "4s")
+    assert result.code == 4
+    assert result.findings("traffic.converged", "inconclusive")
+    assert result.findings("database.old-quiet", "inconclusive")
+    assert cutover("done").code == 4
+    override = ["--override", "traffic.converged,database.old-quiet", "--override", "database.split-brain"]
+    assert cutover("done", *override, "--reason", "x").code == 2
+
+
+def test_an_override_leaves_the_verdict_and_stays_in_every_report(world: World, start: Start) -> None:
+    lower_and_age(world)
+    cutover = start(quick(world))
+    result = cutover("done")
+    assert result.code in {3, 4}
+    failing = sorted({x["check"] for x in result.json["findings"] if x["status"] in {"fail", "inconclusive"}})
+    one = cutover("done", "--override", failing[0], "--reason", "because")
+    if len(failing) > 1:
+        assert one.code == result.code
+    words = [word for check in failing for word in ("--override", check)]
+    assert cutover("done", *words).code == 2
+    assert cutover("done", "--override", "dns.nonsense", "--reason", "x").code == 2
+    done = cutover("done", *words, "--reason", "agreed by all")
+    assert done.code == 0
+    assert done.json["verdict"] == result.json["verdict"]
+    assert done.json["override"]["reason"] == "agreed by all"
+    assert set(done.json["override"]["checks"]) == set(failing)
+    for words_ in (("report",), ("status",)):
+        shown = cutover(*words_)
+        assert shown.code == result.code
+        assert shown.json["overrides"][0]["reason"] == "agreed by all"

@@ -22,6 +22,8 @@ class Sight(StrEnum):
     RATE_LIMITED = "rate-limited"
     UNREACHABLE = "unreachable"
     MALFORMED = "malformed"
+    WRONG_UNIT = "wrong-unit"
+    SKEWED = "clock-skew"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,12 @@ class TrafficReading(Observation):
         window_start, window_end: the window ends at the source's last complete bucket, never at now.
         count: requests or writes in the window; None unless ``sight`` is OK or PARTIAL (then a lower bound).
         detail: one line: the reason when it is not OK.
+        tagged: sentinels that the source itself recognised by their User-Agent and left out of ``count``;
+            None when it cannot tell requests apart and they are part of ``count``.
+        edge: seconds: a request this long before ``window_end`` may be counted in the next window.
+        lag: seconds that the source's last complete bucket is normally behind the present.
+        bookmark: where the source goes on next time; only the source reads it.
+        gap: part of the window is lost for good (a counter reset, a log cut off): counting goes on after it.
     """
 
     kind: ClassVar[str] = "traffic.reading"
@@ -47,6 +55,11 @@ class TrafficReading(Observation):
     sight: Sight
     count: float | None = None
     detail: str = ""
+    tagged: int | None = None
+    edge: float = 0.0
+    lag: float = 0.0
+    bookmark: str = ""
+    gap: bool = False
 
     @property
     def subject(self) -> tuple[str, ...]:
@@ -56,12 +69,15 @@ class TrafficReading(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentinelSent(Observation):
-    """Tagged requests sent to one address of one side in one window.
+    """One burst of tagged requests to one address of one side.
 
     Attributes:
+        address: ``address:port`` that was connected to.
+        window_start, window_end: from the first of them (or of the probes) to the last response.
         tag: the User-Agent that was sent.
+        path: what was asked for.
         answered: any HTTP response. refused: connection refused. silent: timeouts and other errors.
-        probes: the tool's own untagged requests to the same address in the window (origin probes).
+        probes: the tool's own untagged requests to the same address in that time (origin probes).
     """
 
     kind: ClassVar[str] = "traffic.sentinel"
@@ -77,11 +93,12 @@ class SentinelSent(Observation):
     refused: int
     silent: int
     probes: int = 0
+    path: str = "/"
 
     @property
     def subject(self) -> tuple[str, ...]:
-        """Plan's name, side and address."""
-        return (self.name, self.side, self.address)
+        """Plan's name, side, address and path."""
+        return (self.name, self.side, self.address, self.path)
 
 
 class TableWrites(NamedTuple):

@@ -12,6 +12,7 @@ from cutover.evidence import Evidence
 from cutover.leads import Lead, lead_of, page_seen
 from cutover.observations.origin import UserPathSeen
 from cutover.plan import Plan
+from cutover.urls import deep_path
 
 
 @check(title="no maintenance page is served to users", severity=Severity.BLOCKER, phases=(Phase.WATCH,))
@@ -75,7 +76,7 @@ def _told(pages: Sequence[UserPathSeen], seen: Sequence[UserPathSeen]) -> str:
     cached = ""
     if all(not x.busted for x in pages) and any(x.busted for x in seen if x.address == first.address):
         cached = ", only without cache-busting: a cache still holds it"
-    paths = list(dict.fromkeys(x.path for x in pages))
+    paths = sorted({x.path for x in pages}, key=lambda path: path == deep_path(first.name))
     return (
         f"a maintenance page is served through {_addresses(pages)} on {' and '.join(paths)}{cached}: "
         f"{page_seen(first.response)}"

@@ -33,6 +33,8 @@ Rows are arrays aligned with ``meta.tables[TABLE].columns``. A cell is text unde
 - ``{"filled": "generated"}``: a generated column: never written, any value is expected after;
 - ``{"filled": "default"}``: a column that old does not have: left to the database on insert.
 
+In a guard (``pre``) a filled cell matches any value.
+
 Several steps may concern one row: a *parked* step (``park: true``) moves a row out of the way first (a swap of
 unique values, an insert in a circle of references), a later one brings it to its final values; the later step's
 ``pre`` is then the parked row. ``add`` holds, per column, the difference that a rule ``add`` asks for: when the

@@ -29,7 +29,7 @@ class Judged:
         rules: rules and decisions that were used, by name.
         outcome: what becomes of new's change of the same row: ``kept``, ``merged``, ``overwritten``, ``""``.
         add: column -> difference, where a rule ``add`` was used.
-        new_key: new's key, where it is another than old's.
+        new_key: new's key, where it is another than old's; ``beside`` is that row, where a conflict is about it.
         copies: how many identical rows the step is about (keyless tables).
     """
 
@@ -54,7 +54,15 @@ class Judged:
     outcome: str = ""
     add: Mapping[str, str] = field(default_factory=dict)
     new_key: Key | None = None
+    beside: Row | None = None
     copies: int = 1
+
+    @property
+    def new_row(self) -> Row | None:
+        """New's row that a person compares with old's."""
+        if self.new_key is not None and self.kind == "insert":
+            return self.beside if self.beside is not None else self.pre
+        return self.change.new
 
     @property
     def label(self) -> str:

@@ -114,7 +114,7 @@ class Result:
 def row_key(table: Table, row: Row) -> Key:
     """Return a row's key; a keyless row is its own key, its NULLs included."""
     places = table.places
-    return tuple(row[places[column]] for column in table.key) if table.key else row  # type: ignore[return-value]
+    return tuple(row[places[column]] for column in table.key) if table.key else row  # type: ignore[return-value, misc]
 
 
 def pick(table: Table, row: Cells | Row, columns: tuple[str, ...]) -> Cells:

@@ -1,0 +1,155 @@
+"""Which step must come before which: references, values that are given up, uniques. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from cutover.reconcile.asked import Asked
+from cutover.reconcile.cells import Cells, JsonIds, NewId
+from cutover.reconcile.judged import Judged
+from cutover.reconcile.links import linked_rows
+from cutover.reconcile.model import ForeignKey, Key, Schema, Side, TableName, Unique
+from cutover.reconcile.result import pick, plain_values, row_key
+
+
+class EdgeKind(StrEnum):
+    """Why one step comes first."""
+
+    PROVIDES = "provides"
+    LETS_GO = "lets go"
+    GIVES_UP = "gives up"
+    BELONGS = "belongs"
+
+
+class Edge(NamedTuple):
+    """``before`` comes before ``after``.
+
+    Attributes:
+        columns: what ``after`` refers with (provides), ``before`` refers with (lets go), or ``before`` gives up.
+        deferrable: the constraint can wait for the end of the transaction.
+    """
+
+    before: int
+    after: int
+    kind: EdgeKind
+    columns: tuple[str, ...] = ()
+    deferrable: bool = False
+
+
+def edges(schema: Schema, judged: Sequence[Judged], asked: Asked) -> Iterator[Edge]:
+    """Yield what binds the steps of a change set together."""
+    finder = _Finder(schema, judged, asked)
+    for position, each in enumerate(judged):
+        if each.writes:
+            yield from finder.edges(position, each)
+    for position, other in linked_rows(judged).items():
+        if position < other and judged[position].writes and judged[other].writes:
+            yield Edge(position, other, EdgeKind.BELONGS)
+
+
+class _Finder:
+    def __init__(self, schema: Schema, judged: Sequence[Judged], asked: Asked) -> None:
+        self._schema = schema
+        self._judged = judged
+        self._asked = asked
+        self._pointing = schema.references_to
+        self._posts: dict[tuple[TableName, tuple[str, ...]], dict[Cells, list[int]]] = {}
+        self._pres: dict[tuple[TableName, tuple[str, ...]], dict[Cells, list[int]]] = {}
+        self._writers: dict[TableName, list[int]] = {}
+        self._by_pre: dict[tuple[TableName, Key], int] = {}
+        self._origin: dict[tuple[TableName, str], int] = {}
+        for position, each in enumerate(judged):
+            if not each.writes:
+                continue
+            self._writers.setdefault(each.table.name, []).append(position)
+            if each.pre is not None:
+                self._by_pre[(each.table.name, row_key(each.table, each.pre))] = position
+            for cell in each.key:
+                if isinstance(cell, NewId) and cell.table == each.table.name:
+                    self._origin[(cell.table, cell.old)] = position
+
+    def _index(self, table: TableName, columns: tuple[str, ...], *, post: bool) -> Mapping[Cells, list[int]]:
+        indexes = self._posts if post else self._pres
+        if (table, columns) not in indexes:
+            found: dict[Cells, list[int]] = {}
+            for position in self._writers.get(table, ()):
+                row = self._judged[position].post if post else self._judged[position].pre
+                if row is not None:
+                    found.setdefault(pick(self._schema.tables[table], row, columns), []).append(position)
+            indexes[(table, columns)] = found
+        return indexes[(table, columns)]
+
+    def edges(self, position: int, each: Judged) -> Iterator[Edge]:
+        """Yield the edges that end at a step."""
+        if each.post is not None:
+            yield from self._drawn(position, each.post)
+            for key in each.table.foreign_keys:
+                yield from self._provided(position, each, key)
+            yield from self._given_up(position, each)
+        if each.pre is not None:
+            for key in self._pointing.get(each.table.name, ()):
+                yield from self._let_go(position, each, key)
+
+    def _drawn(self, position: int, post: Cells) -> Iterator[Edge]:
+        for cell in post:
+            ids = [new for _, new in cell.ids] if isinstance(cell, JsonIds) else [cell]
+            for new in ids:
+                if isinstance(new, NewId):
+                    origin = self._origin.get((new.table, new.old), position)
+                    if origin != position:
+                        yield Edge(origin, position, EdgeKind.BELONGS)
+
+    def _provided(self, position: int, each: Judged, key: ForeignKey) -> Iterator[Edge]:
+        if key.json_path or key.to_table not in self._schema.tables or not set(key.columns) <= each.table.places.keys():
+            return
+        cells = pick(each.table, each.post or (), key.columns)
+        if None in cells or (each.pre is not None and pick(each.table, each.pre, key.columns) == cells):
+            return
+        for other in self._index(key.to_table, key.to_columns, post=True).get(cells, ()):
+            if other != position and self._changes(other, key.to_columns):
+                yield Edge(other, position, EdgeKind.PROVIDES, key.columns, key.deferrable)
+
+    def _let_go(self, position: int, each: Judged, key: ForeignKey) -> Iterator[Edge]:
+        table = self._schema.tables.get(key.table)
+        if table is None or key.json_path or not set(key.columns) <= table.places.keys():
+            return
+        released = pick(each.table, each.pre or (), key.to_columns)
+        if plain_values(released) is None or not self._changes(position, key.to_columns):
+            return
+        for other in self._index(key.table, key.columns, post=False).get(released, ()):
+            if other != position and self._changes(other, key.columns):
+                yield Edge(other, position, EdgeKind.LETS_GO, key.columns, key.deferrable)
+
+    def _given_up(self, position: int, each: Judged) -> Iterator[Edge]:
+        table, post = each.table, each.post or ()
+        constraints = [(rule.columns, rule, rule.deferrable) for rule in table.uniques]
+        for columns, rule, deferrable in constraints:
+            if columns and not self._changes(position, columns):
+                continue
+            if columns and rule.text_tells and not rule.partial:
+                for other in self._index(table.name, columns, post=False).get(pick(table, post, columns), ()):
+                    if other != position and self._changes(other, columns):
+                        yield Edge(other, position, EdgeKind.GIVES_UP, columns, deferrable)
+            else:
+                yield from self._by_server(position, each, rule)
+        for constraint in table.constraints:
+            if constraint.kind == "exclude" and (not constraint.columns or self._changes(position, constraint.columns)):
+                for row in self._asked.violations(Side.NEW, table, constraint, post):
+                    other_or_none = self._by_pre.get((table.name, row_key(table, row)))
+                    if other_or_none is not None and other_or_none != position:
+                        deferrable = "DEFERRABLE" in constraint.definition.upper().replace("NOT DEFERRABLE", "")
+                        yield Edge(other_or_none, position, EdgeKind.GIVES_UP, constraint.columns, deferrable)
+
+    def _by_server(self, position: int, each: Judged, rule: Unique) -> Iterator[Edge]:
+        for row in self._asked.violations(Side.NEW, each.table, rule, each.post or ()):
+            other = self._by_pre.get((each.table.name, row_key(each.table, row)))
+            if other is not None and other != position:
+                yield Edge(other, position, EdgeKind.GIVES_UP, rule.columns, rule.deferrable)
+
+    def _changes(self, position: int, columns: tuple[str, ...]) -> bool:
+        each = self._judged[position]
+        if each.pre is None or each.post is None:
+            return True
+        return pick(each.table, each.post, columns) != pick(each.table, each.pre, columns)

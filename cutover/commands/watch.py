@@ -59,7 +59,8 @@ async def _watch(session: Session, rounds: Rounds, *, once: bool, until_done: bo
     last: list[Judgement] = []
 
     async def work() -> None:
-        async with World(rounds.plan, session.clock, session.base_dir, say=session.output.progress) as world:
+        say = session.output.progress if live is None else _silent
+        async with World(rounds.plan, session.clock, session.base_dir, say=say) as world:
             every = rounds.plan.gate.interval
             async for judgement in watch(lambda: rounds.run(world), every=every, clock=session.clock, until=limit):
                 last[:] = [judgement]
@@ -99,6 +100,10 @@ def _last_word(session: Session, last: list[Judgement]) -> str:
     if not last:
         return "interrupted before the first round was judged: nothing is known"
     return f"interrupted: {headline(last[0].judged, session.output.paint)}; `cutover status` shows it again"
+
+
+def _silent(_: str) -> None:
+    """Say nothing: the live view is the progress."""
 
 
 class _Lines:

@@ -16,7 +16,8 @@ from cutover.durations import iso
 from cutover.errors import CutoverError
 from cutover.ledger import Ledger
 from cutover.output import Output
-from cutover.plan import Member, Name, Plan, absolute
+from cutover.plan import Name, Plan
+from cutover.plan_values import Member, absolute
 from cutover.planfile import DEFAULT_PLAN, load_plan, plan_tables
 
 LEDGER_NAME = "cutover.ledger"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.plan import Plan, absolute, split_address
+from cutover.plan import Plan
+from cutover.plan_values import absolute, split_address
 from cutover.planfile import load_plan, plan_from, plan_schema, secret
 
 NAME = '[[name]]\nname = "app.example.com"\n'

@@ -262,6 +262,11 @@ class TestParity:
         assert statuses(found) == [PASS, FAIL]
         assert found[1].message == "the sides differ: old 200 application/json, new 404 text/html"
 
+    def test_the_kind_counts_where_the_status_is_alike(self) -> None:
+        plan = make_plan(new={"paths": ["/"]})
+        both = (on_path("old", "/", response(kind_of="application/json")), on_path("new", "/", response()))
+        assert one("origin.parity", *both, plan=plan)[0] is FAIL
+
     def test_a_side_that_was_not_seen(self) -> None:
         found = judge("origin.parity", on_path("old", "/", response()), on_path("new", "/", dead()), plan=self.PLAN)
         assert statuses(found) == [UNKNOWN, UNKNOWN]

@@ -145,6 +145,12 @@ class TestTrust:
         monkeypatch.setenv("SSL_CERT_FILE", str(system))
         assert get(old.url, at(old), trust_store([other])).status == 200
 
+    def test_chains_are_read_as_browsers_do_on_every_python(self) -> None:
+        context = trust_store()
+        assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+        assert context.check_hostname
+        assert context.verify_mode is ssl.CERT_REQUIRED
+
     def test_a_replaced_ca_file_is_read_again(
         self, authority: CertificateAuthority, tmp_path: Path, old: Origin
     ) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cutover.observations.dns import Outcome, Record, Reply
-from cutover.plan import Member, address_of
+from cutover.plan_values import Member, address_of
 
 _HINTS = re.compile(r"\bipv[46]hint=\"?([0-9A-Fa-f:.,]+)")
 
@@ -48,11 +48,14 @@ class Sides:
 
     Attributes:
         remembered_old: every address that was ever seen behind an old target (load balancers rotate).
+        remembered_new: the same for new targets, as their own authorities gave them: an alias record (Route 53)
+            shows addresses only. An address seen behind both sides is old.
     """
 
     old: tuple[Member, ...]
     new: tuple[Member, ...]
     remembered_old: Collection[str] = ()
+    remembered_new: Collection[str] = ()
 
     def of_address(self, text: str) -> Answer | None:
         """Return the side of an address, or None when neither side knows it."""
@@ -63,7 +66,7 @@ class Sides:
             return Answer.NEW
         if any(member.holds(address) for member in self.old) or text in self.remembered_old:
             return Answer.OLD
-        return None
+        return Answer.NEW if text in self.remembered_new else None
 
     def of_target(self, name: str) -> Answer | None:
         """Return the side that declares a CNAME target, or None."""
@@ -74,11 +77,18 @@ class Sides:
         return None
 
     def declared_new_for(self, rtype: str) -> bool:
-        """Tell whether the new side has a member that must answer for a type; nobody declares HTTPS records."""
+        """Tell whether the new side has a member that must answer for a type; nobody declares HTTPS records.
+
+        A target is a member of both families, unless the addresses seen behind the new targets are all of the
+        other one.
+        """
         if rtype == "HTTPS":
             return False
         version = {"A": 4, "AAAA": 6}.get(rtype)
-        return any(x.target is not None or (x.network is not None and x.network.version == version) for x in self.new)
+        if any(x.network is not None and x.network.version == version for x in self.new):
+            return True
+        behind = {address.version for text in self.remembered_new if (address := address_of(text)) is not None}
+        return any(x.target is not None for x in self.new) and (not behind or version in behind)
 
     def of_records(self, records: Iterable[Record], rtype: str) -> Answer:
         """Return the class of an answer section.
@@ -108,6 +118,8 @@ class Sides:
             case Outcome.ANSWERED:
                 pass
         match reply.rcode:
+            case "NOERROR" if _is_referral(reply):
+                return Answer.REFUSED
             case "NOERROR":
                 return self.of_records(reply.answer, rtype)
             case "NXDOMAIN":
@@ -125,6 +137,12 @@ def addresses_in(records: Iterable[Record], rtype: str) -> tuple[str, ...]:
 def targets_in(records: Iterable[Record], rtype: str) -> tuple[str, ...]:
     """Return the CNAME targets (and HTTPS target names) of an answer section, in chain order."""
     return tuple(_ends(records, rtype)[1])
+
+
+def _is_referral(reply: Reply) -> bool:
+    """Tell a referral from an empty answer: NS without SOA in the authority section (RFC 2308 2.2)."""
+    kinds = {record.rtype for record in reply.authority}
+    return not reply.answer and "NS" in kinds and "SOA" not in kinds
 
 
 def _ends(records: Iterable[Record], rtype: str) -> tuple[list[str], list[str]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cutover.answers import addresses_in, targets_in
 from cutover.observations.dns import AuthorityAnswers, ResolverAnswers
 from cutover.observations.origin import UserPathSeen
-from cutover.plan import Member, address_of
+from cutover.plan_values import Member, address_of
 
 if TYPE_CHECKING:
     from cutover.evidence import Evidence

@@ -26,7 +26,7 @@ from cutover.plan_values import (
     Servers,
     Strict,
     Url,
-    policy,
+    merge_policy,
     web_url,
     zoned,
 )
@@ -260,7 +260,7 @@ class Merge(Strict):
 
     table: str
     column: str | None = None
-    policy: Annotated[str, AfterValidator(policy)] | None = None
+    policy: Annotated[str, AfterValidator(merge_policy)] | None = None
     same_entity: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -162,7 +162,7 @@ def split_address(text: str, default_port: int) -> tuple[str, int]:
 Servers = Annotated[tuple[str, ...], AfterValidator(_servers)]
 
 
-def policy(value: str) -> str:
+def merge_policy(value: str) -> str:
     """Return the policy of a merge rule."""
     if not re.fullmatch(r"refuse|old|new|max|min|add|newest\([^()]+\)", value):
         raise ValueError(f"{value!r} is no policy: refuse, old, new, newest(COLUMN), max, min or add")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from urllib.parse import urlsplit, urlunsplit
 
-from cutover.plan import Plan, absolute
+from cutover.plan import Plan
+from cutover.plan_values import absolute
 
 
 def origin_url(plan: Plan, name: str, side: str) -> str:

@@ -6,7 +6,8 @@ from cutover.answers import Answer, Sides, addresses_in, targets_in
 from cutover.observations.base import Observation
 from cutover.observations.dns import AuthorityAnswers, Record, ResolverAnswers, TargetAddresses
 from cutover.observations.gate import SideFound
-from cutover.plan import Member, Plan, address_of
+from cutover.plan import Plan
+from cutover.plan_values import Member, address_of
 
 
 class SidesFold:
@@ -15,7 +16,9 @@ class SidesFold:
     def __init__(self, plan: Plan) -> None:
         self._declared = {entry.name: (entry.old, entry.new) for entry in plan.name}
         self._found: dict[str, tuple[Member, ...]] = {}
+        self._types = {entry.name: entry.polled_types() for entry in plan.name}
         self._behind_old: dict[str, set[str]] = {entry.name: set() for entry in plan.name}
+        self._behind_new: dict[str, set[str]] = {entry.name: set() for entry in plan.name}
 
     def add(self, observation: Observation) -> None:
         """Learn from one observation."""
@@ -24,6 +27,8 @@ class SidesFold:
                 self._found.setdefault(name, tuple(Member.parse(member) for member in members))
             case TargetAddresses(name=name, side="old", addresses=addresses) if name in self._behind_old:
                 self._remember(name, addresses)
+            case TargetAddresses(name=name, side="new", addresses=addresses, error="") if name in self._behind_new:
+                self._behind_new[name].update(addresses)
             case ResolverAnswers(name=name, rtype=rtype, answers=answers) if name in self._behind_old:
                 for answer in answers:
                     self._learn(name, answer.reply.answer, rtype)
@@ -34,7 +39,16 @@ class SidesFold:
     def of(self, name: str) -> Sides:
         """Return the sides of one of the plan's names."""
         old, new = self._declared[name]
-        return Sides(old or self._found.get(name, ()), new, frozenset(self._behind_old[name]))
+        return Sides(
+            old or self._found.get(name, ()),
+            new,
+            frozenset(self._behind_old[name]),
+            frozenset(self._behind_new[name]),
+        )
+
+    def types(self, name: str) -> tuple[str, ...]:
+        """Return the types that the plan polls for a name."""
+        return self._types[name]
 
     def addresses(self, name: str, side: str) -> tuple[str, ...]:
         """Return the single addresses that a side is known by: declared ones, then those behind its targets."""

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from cutover.clock import Clock
 from cutover.http import Endpoint, Exchange, Limits, endpoints, fetch, trust_store
 from cutover.observations.origin import OriginSeen, PathSeen, Response, UserPathSeen
-from cutover.plan import Fingerprint, Plan, split_address
+from cutover.plan import Fingerprint, Plan
+from cutover.plan_values import split_address
 from cutover.probes import fingerprint
 from cutover.probes.fingerprint import Suggestion, suggest_fingerprints
 from cutover.urls import deep_path, origin_url, path_of, port_of, user_url, with_path

@@ -60,6 +60,7 @@ class Access:
         self._profile = profile
         self._endpoint_url = endpoint_url
         self._region = region
+        self._session: boto3.Session | None = None
         self._clients: dict[str, Any] = {}
         self._lock = Lock()
         self._end = float("inf")
@@ -78,8 +79,9 @@ class Access:
         """
         with self._lock:
             if service not in self._clients:
-                session = boto3.Session(profile_name=self._profile, region_name=self._region)
-                client = session.client(  # type: ignore[call-overload]
+                if self._session is None:
+                    self._session = boto3.Session(profile_name=self._profile, region_name=self._region)
+                client = self._session.client(  # type: ignore[call-overload]
                     service,
                     endpoint_url=self._endpoint_url,
                     config=Config(
@@ -102,6 +104,7 @@ class Access:
         if trouble.code in _EXPIRED | _BAD_KEY:
             with self._lock:  # the next round reads the credentials anew
                 self._clients.clear()
+                self._session = None
         return trouble
 
     def _may_send(self, **_: object) -> None:

@@ -30,6 +30,8 @@ LOOKBACK = timedelta(days=8)
 """Default reach: no cache is known to keep a record longer than seven days (RFC 8767 section 4, BIND)."""
 
 MAX_PAGES = 40
+"""Bound on the requests of one look-up: 2,000 changes of the whole account."""
+
 ACTION = "cloudtrail:LookupEvents"
 
 
@@ -84,7 +86,6 @@ def observe(
     since: datetime,
     now: datetime,
     ignored_zones: Collection[str] = (),
-    max_pages: int = MAX_PAGES,
 ) -> list[Observation]:
     """Read the history of some names.
 
@@ -98,7 +99,6 @@ def observe(
         since: how far back; not further than :data:`RETENTION`.
         now: when the reading is made.
         ignored_zones: ids of hosted zones whose changes do not count (private ones).
-        max_pages: bound on requests.
 
     Returns:
         One :class:`TrailHistory` a name, or a :class:`ProbeFailed` a name when nothing could be read.
@@ -107,9 +107,9 @@ def observe(
     wanted = {owner for each in owners.values() for owner in each}
     reading = Reading()
     try:
-        _read(access, reading, wanted, ignored_zones, start, now, max_pages)
+        _read(access, reading, wanted, ignored_zones, start, now)
         if not reading.unread:
-            _read_what_was_before(access, reading, wanted, ignored_zones, start, now, max_pages)
+            _read_what_was_before(access, reading, wanted, ignored_zones, start, now)
     except (BotoCoreError, ClientError, DeadlineError) as error:
         trouble = access.explain(error, ACTION)
         if reading.pages == 0:
@@ -123,10 +123,11 @@ def observe(
     return [_history(name, frozenset(of), reading, start, now) for name, of in owners.items()]
 
 
-def untold(changes: Iterable[TrailChange], owners: Collection[str]) -> dict[RecordKey, str]:
-    """Return the record sets whose state before their first known change nobody told, and why.
+def untold(changes: Iterable[TrailChange], owners: Collection[str], since: datetime) -> dict[RecordKey, str]:
+    """Return the record sets of which some state since ``since`` is not told, and why.
 
-    A DELETE tells what it deleted. A CREATE hides nothing when the same batch deleted something at that owner, or
+    That is so when the first change that is known of them came later and does not tell what was before it. A
+    DELETE tells what it deleted. A CREATE hides nothing when the same batch deleted something at that owner, or
     when the owner had another record set of that type already.
     """
     first: dict[RecordKey, TrailChange] = {}
@@ -138,7 +139,7 @@ def untold(changes: Iterable[TrailChange], owners: Collection[str]) -> dict[Reco
                 deleted.add((change.change_id, change.zone_id, change.name))
     hidden: dict[RecordKey, str] = {}
     for key, change in first.items():
-        if change.action == "DELETE":
+        if change.action == "DELETE" or change.at < since:
             continue
         at = f"{change.at:%Y-%m-%dT%H:%M:%SZ}"
         if change.action == "UPSERT":
@@ -163,7 +164,7 @@ def _key(change: TrailChange) -> RecordKey:
 
 def _history(name: str, owners: frozenset[str], reading: Reading, start: datetime, now: datetime) -> TrailHistory:
     changes = tuple(change for change in reading.changes if change.name in owners)
-    why = reading.unread or "; ".join(sorted(untold(changes, owners).values()))
+    why = reading.unread or "; ".join(sorted(untold(changes, owners, start).values()))
     return TrailHistory(
         at=now,
         name=name,
@@ -182,15 +183,14 @@ def _read_what_was_before(
     ignored_zones: Collection[str],
     start: datetime,
     now: datetime,
-    max_pages: int,
 ) -> None:
     """Go further back until every record set's earlier state is told, or CloudTrail ends."""
-    if not untold(reading.changes, wanted):
+    if not untold(reading.changes, wanted, start):
         return
     begin = now - RETENTION
-    for event in _events(access, reading, begin, start, max_pages):
+    for event in _events(access, reading, begin, start):
         _take(event, reading, wanted, ignored_zones)
-        if reading.unread or not untold(reading.changes, wanted):
+        if reading.unread or not untold(reading.changes, wanted, start):
             return
 
 
@@ -201,21 +201,18 @@ def _read(
     ignored_zones: Collection[str],
     start: datetime,
     end: datetime,
-    max_pages: int,
 ) -> None:
-    for event in _events(access, reading, start, end, max_pages):
+    for event in _events(access, reading, start, end):
         _take(event, reading, wanted, ignored_zones)
 
 
-def _events(
-    access: Access, reading: Reading, start: datetime, end: datetime, max_pages: int
-) -> Iterator[Mapping[str, Any]]:
+def _events(access: Access, reading: Reading, start: datetime, end: datetime) -> Iterator[Mapping[str, Any]]:
     """Give the events between two instants, newest first, as long as the bound on pages allows."""
     client = access.client("cloudtrail")
     token: dict[str, str] = {}
     while True:
-        if reading.pages >= max_pages:
-            reading.unread = f"CloudTrail was read for {max_pages} pages only"
+        if reading.pages >= MAX_PAGES:
+            reading.unread = f"CloudTrail was read for {MAX_PAGES} pages only"
             return
         page = client.lookup_events(
             LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "ChangeResourceRecordSets"}],

@@ -229,10 +229,22 @@ class _Probe:
             )
 
     def _fail(self, probe: str, name: str, error: Exception, action: str) -> None:
+        """Note a failure; a second one of the same probe and name is joined to it, for neither may hide."""
         trouble = self._way.explain(error, action)
+        errors, permissions = [trouble.error], [trouble.permission]
+        for before in self.seen:
+            if isinstance(before, ProbeFailed) and before.subject == (probe, name):
+                self.seen.remove(before)
+                errors.insert(0, before.error)
+                permissions.insert(0, before.permission)
+                break
         self.seen.append(
             ProbeFailed(
-                at=self._now(), probe=probe, about=name, error=trouble.error, permission=trouble.permission
+                at=self._now(),
+                probe=probe,
+                about=name,
+                error="; ".join(dict.fromkeys(errors)),
+                permission=", ".join(dict.fromkeys(filter(None, permissions))),
             )
         )
 

@@ -46,7 +46,7 @@ class Aws:
     """A server for one :class:`~tests.world.cloud.Account`.
 
     Attributes:
-        account: its state; change it while the server runs.
+        account: its state; change it, or put another one in, while the server runs.
         endpoint_url: for boto3 and for ``[providers.route53]``.
     """
 
@@ -55,7 +55,7 @@ class Aws:
 
     def __enter__(self) -> Self:
         self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.account = self.account
+        self._server.world = self
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
@@ -98,11 +98,12 @@ class Moto:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
-    account: Account
+    world: Aws
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes: a delayed ACK between them costs 40 ms
     server: _Server
 
     def do_GET(self) -> None:
@@ -140,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(error.status, "text/xml", _error(error))
 
     def _operation(self, parts: list[str], query: Query, body: bytes) -> tuple[str, dict[str, Any]]:
-        account = self.server.account
+        account = self.server.world.account
         match self.command, parts[1:]:
             case "GET", ["hostedzonesbyname"]:
                 name, work = "ListHostedZonesByName", lambda: _zones_by_name(account, query)
@@ -161,10 +162,10 @@ class _Handler(BaseHTTPRequestHandler):
         return name, run()
 
     def _cloudtrail(self) -> None:
-        request = json.loads(self._body())
+        request, account = json.loads(self._body()), self.server.world.account
         try:
-            self.server.account.enter("LookupEvents")
-            answer, status = _lookup(self.server.account, request), 200
+            account.enter("LookupEvents")
+            answer, status = _lookup(account, request), 200
         except CloudError as error:
             code = {"Throttling": "ThrottlingException", "AccessDenied": "AccessDeniedException"}.get(
                 error.code, error.code

@@ -17,7 +17,7 @@ from cutover.errors import CutoverError
 from cutover.http import USER_AGENT, Endpoint, Exchange, Limits, endpoints, fetch, trust_store
 from tests.origin.conftest import Talk, serving
 from tests.world.origin import CertificateAuthority, Origin, Page
-from tests.world.process import Daemon, free_port, program, scratch
+from tests.world.process import Daemon, free_port, program
 
 QUICK = Limits(connect=0.4, total=0.8, body=1 << 16)
 
@@ -313,8 +313,8 @@ class TestBody:
         assert exchange.body_error
 
 
-def test_http2_and_ipv6(authority: CertificateAuthority, trust: ssl.SSLContext) -> None:
-    folder = scratch("nginx")
+def test_http2_and_ipv6(authority: CertificateAuthority, trust: ssl.SSLContext, tmp_path: Path) -> None:
+    folder = tmp_path
     chain, key = authority.write(folder, "app.example.com")
     port = free_port(kind="tcp")
     (folder / "nginx.conf").write_text(

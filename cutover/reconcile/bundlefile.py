@@ -137,9 +137,20 @@ class Bundle:
                 raise self._edited(name) from None
             if found != expected:
                 raise self._edited(name)
-        self.id = str(manifest["id"])
-        self.meta = meta_from_json(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
-        self.summary: Mapping[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        self._load(str(manifest["id"]))
+
+    def _load(self, bundle_id: str) -> None:
+        self.id = bundle_id
+        self.meta = meta_from_json(json.loads((self.folder / "meta.json").read_text(encoding="utf-8")))
+        self.summary: Mapping[str, Any] = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+
+    @classmethod
+    def unsealed(cls, folder: Path) -> Bundle:
+        """Open a bundle that its writer is about to seal (to render ``apply.sql``); its id is empty."""
+        bundle = cls.__new__(cls)
+        bundle.folder = folder
+        bundle._load("")
+        return bundle
 
     def _manifest(self) -> dict[str, Any]:
         if not self.folder.is_dir():

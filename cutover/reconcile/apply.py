@@ -1,0 +1,509 @@
+"""``reconcile --apply``: carries a bundle out on the live target, exactly once (DESIGN.md 7).
+
+The protocol is SQL that runs in the target (``protocol/``); this module opens the session, refuses what must not
+be applied, rehearses, drives the batches, waits for locks, stops at a batch's edge, and tells what came of it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from cutover.errors import CutoverError
+from cutover.reconcile.bundlefile import Bundle, write_id_map
+from cutover.reconcile.model import Decision
+from cutover.reconcile.outcome import ApplyResult, Effect, Left, merge_effects
+from cutover.reconcile.staging import COLLISION
+from cutover.reconcile.target import Connection, check_database, install, pause, stage, take_lock, writer
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from cutover.observations.database import FenceProven
+    from cutover.plan import Plan
+
+Progress = Callable[[int, int, str], None]
+"""``progress(done, total, what)``: called after every batch."""
+
+LOCK_TRIES = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much a rehearsal on the live target may do: its locks are held for one batch at a time."""
+
+    rows: int = 5_000
+    seconds: float = 30.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the batches of one drive came to."""
+
+    applied: int = 0
+    present: int = 0
+    missed: int = 0
+    refused: int = 0
+    effects: list[Mapping[str, Any]] = field(default_factory=list)
+    interrupted: bool = False
+    blocked: bool = False
+
+    def add(self, result: Mapping[str, Any]) -> None:
+        """Add one batch's result."""
+        self.applied += int(result["applied"])
+        self.present += int(result["present"])
+        self.missed += int(result["missed"])
+        self.refused += int(result["refused"])
+        self.effects.extend(result["effects"])
+
+    @property
+    def left(self) -> int:
+        """Components that were not carried out."""
+        return self.missed + self.refused
+
+
+def apply_bundle(
+    folder: Path,
+    url: str,
+    *,
+    fence: FenceProven | None,
+    plan: Plan | None = None,
+    reread: Callable[[], Path] | None = None,
+    single_transaction: bool = False,
+    rehearse_on: str = "",
+    accept_effects: Sequence[str] = (),
+    progress: Progress = lambda done, total, what: None,
+    bounds: Bounds | None = None,
+    batch_rows: int | None = None,
+) -> ApplyResult:
+    """Apply a bundle to the new database.
+
+    Args:
+        folder: the bundle.
+        url: of the new database; a normal owner of the tables suffices.
+        fence: the latest proof that old refuses writes, from the ledger; None when there is none (or it was released).
+        plan: tells the owner columns, for the list of affected users.
+        reread: reads old again and returns a new bundle; called when the bundle is older than the fence.
+        single_transaction: all or nothing.
+        rehearse_on: URL of a copy of new: everything is done there first.
+        accept_effects: tables (``schema.table``) whose triggers may do what they do.
+
+    Raises:
+        CutoverError: no fence (3), another apply at work (4), another database, an edited bundle, a schema that moved...
+    """
+    bundle = Bundle(folder)
+    _refuse_unfit(bundle, fence)
+    assert fence is not None
+    if bundle.meta.old.snapshot_at <= fenced_since(fence):
+        if reread is None:
+            raise CutoverError(
+                f"{folder}: old was read at {bundle.meta.old.snapshot_at:%H:%M:%S} UTC, before it was fenced: what was"
+                " written in between is not in it",
+                "run cutover reconcile again and apply that bundle",
+                exit_code=3,
+            )
+        bundle = Bundle(reread())
+        _refuse_unfit(bundle, fence)
+        if bundle.meta.old.snapshot_at <= fenced_since(fence):
+            raise CutoverError(
+                f"{bundle.folder}: is still older than the fence", "check the clock of the old server", exit_code=4
+            )
+    if rehearse_on:
+        blocked = _rehearse_elsewhere(bundle, rehearse_on, accept_effects, progress)
+        if blocked is not None:
+            return blocked
+    with writer(url) as connection:
+        check_database(connection, bundle, url)
+        take_lock(connection, url)
+        install(connection)
+        run = stage(connection, bundle, batch_rows=batch_rows)
+        _refuse_undone(connection, run, bundle)
+        accept(connection, run, accept_effects)
+        began = time.monotonic()
+        if not rehearse_on and not single_transaction:
+            rehearsed = rehearse(connection, run, bounds or Bounds(), progress)
+            found = merge_effects(rehearsed.effects, accepted_tables(connection, run))
+            if any(not effect.accepted for effect in found):
+                return _result(connection, run, bundle, plan, Tally(blocked=True), found, began)
+        with stopping() as stop:
+            if single_transaction:
+                tally, rolled_back = _all_or_nothing(connection, run, progress, stop)
+            else:
+                tally, rolled_back = drive(connection, run, "apply", progress, stop), False
+        effects = merge_effects(tally.effects, accepted_tables(connection, run))
+        return _result(connection, run, bundle, plan, tally, effects, began, rolled_back=rolled_back)
+
+
+def fenced_since(fence: FenceProven) -> datetime:
+    """Return the instant from which nothing was written on old, by old's own clock."""
+    return fence.counters.server_time if fence.counters is not None else fence.at
+
+
+def _refuse_unfit(bundle: Bundle, fence: FenceProven | None) -> None:
+    if bundle.meta.estimated:
+        raise CutoverError(f"{bundle.folder}: is an estimate: it holds nothing to apply", "run cutover reconcile")
+    if fence is None or not fence.proven:
+        why = f": {fence.why_not}" if fence is not None and fence.why_not else ""
+        raise CutoverError(
+            f"old is not proven to refuse writes{why}: what it takes while this is applied would be lost",
+            "run cutover fence first",
+            exit_code=3,
+        )
+
+
+def _refuse_undone(connection: Connection, run: UUID, bundle: Bundle) -> None:
+    state = connection.execute("SELECT state FROM cutover.run WHERE run = %s", (run,)).fetchone()
+    if state == ("undoing",):
+        raise CutoverError(
+            f"{bundle.folder}: was undone; it is not applied again", "run cutover reconcile for a new bundle"
+        )
+
+
+def accept(connection: Connection, run: UUID, tables: Sequence[str]) -> None:
+    """Remember the tables whose effects are accepted; they stay accepted for this run."""
+    for table in tables:
+        found = connection.execute(
+            """SELECT nspname || '.' || relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+               WHERE c.oid = to_regclass(%s)""",
+            (table if "." in table else f"public.{table}",),
+        ).fetchone()
+        if found is None:
+            raise CutoverError(f"--accept-effects {table}: there is no such table in new", "write schema.table")
+        connection.execute(
+            "INSERT INTO cutover.accepted (run, table_name) VALUES (%s, %s) ON CONFLICT (run, table_name) DO NOTHING",
+            (run, found[0]),
+        )
+
+
+def accepted_tables(connection: Connection, run: UUID) -> set[str]:
+    """Return the tables whose effects are accepted for a run."""
+    rows = connection.execute("SELECT table_name FROM cutover.accepted WHERE run = %s", (run,)).fetchall()
+    return {row[0] for row in rows}
+
+
+def rehearse(connection: Connection, run: UUID, bounds: Bounds, progress: Progress) -> Tally:
+    """Do batches and roll each back: what triggers do is known before anything is kept.
+
+    Batches that show a table and an action not seen before come first; the bounds end it.
+    """
+    tally = Tally()
+    seen: set[str] = set()
+    rows = 0
+    began = time.monotonic()
+    batches = connection.execute(
+        """SELECT s.batch, array_agg(DISTINCT s.tbl || s.action::text), count(*) FROM cutover.step s
+           WHERE s.run = %s AND NOT EXISTS (SELECT FROM cutover.progress p
+               WHERE p.run = s.run AND p.direction = 'apply' AND p.component = s.component)
+           GROUP BY s.batch ORDER BY s.batch""",
+        (run,),
+    ).fetchall()
+    fresh = [entry for entry in batches if not seen.issuperset(entry[1]) and not seen.update(entry[1])]
+    chosen = {entry[0] for entry in fresh}
+    for batch, _, count in [*fresh, *(entry for entry in batches if entry[0] not in chosen)]:
+        if batch not in chosen and (rows >= bounds.rows or time.monotonic() - began > bounds.seconds):
+            break
+        try:
+            with connection.transaction(force_rollback=True):
+                tally.add(_advance(connection, run, batch, "apply", rehearse=True))
+        except psycopg.errors.LockNotAvailable:
+            continue
+        rows += count
+        progress(rows, rows, "rehearsing")
+    return tally
+
+
+def _rehearse_elsewhere(
+    bundle: Bundle, url: str, accept_effects: Sequence[str], progress: Progress
+) -> ApplyResult | None:
+    """Apply to a copy of new; return what blocks, or None."""
+    began = time.monotonic()
+    with writer(url) as connection:
+        take_lock(connection, url)
+        install(connection)
+        run = stage(connection, bundle)
+        accept(connection, run, accept_effects)
+        with stopping() as stop:
+            tally = drive(connection, run, "apply", progress, stop, rehearse=True)
+        effects = merge_effects(tally.effects, accepted_tables(connection, run))
+        if any(not effect.accepted for effect in effects):
+            tally.blocked = True
+            return _result(connection, run, bundle, None, tally, effects, began)
+        if tally.interrupted:
+            return _result(connection, run, bundle, None, tally, effects, began)
+    return None
+
+
+def _advance(connection: Connection, run: UUID, batch: int, direction: str, *, rehearse: bool) -> Mapping[str, Any]:
+    row = connection.execute(
+        "SELECT cutover.advance(%s, %s, %s, %s)", (run, batch, direction, rehearse)
+    ).fetchone()
+    assert row is not None
+    result: Mapping[str, Any] = row[0] if isinstance(row[0], dict) else json.loads(row[0])
+    return result
+
+
+def drive(
+    connection: Connection,
+    run: UUID,
+    direction: str,
+    progress: Progress,
+    stop: threading.Event,
+    *,
+    rehearse: bool = False,
+) -> Tally:
+    """Carry out every batch that is not done, one transaction each; stop at an edge when asked to.
+
+    Raises:
+        CutoverError: rows stay locked by others (exit code 4).
+    """
+    tally = Tally()
+    waiting = remaining(connection, run, direction)
+    total = sum(count for _, count in waiting)
+    done = 0
+    tries = 0
+    began = time.monotonic()
+    while waiting:
+        later: list[tuple[int, int]] = []
+        said = ""
+        for batch, count in waiting:
+            if stop.is_set():
+                tally.interrupted = True
+                return tally
+            try:
+                result = _advance(connection, run, batch, direction, rehearse=rehearse)
+            except psycopg.Error as error:
+                if error.sqlstate == "CU001":
+                    tally.effects.extend(json.loads(error.diag.message_primary or "[]"))
+                    tally.blocked = True
+                    return tally
+                raise
+            tally.add(result)
+            if "retry" in result:
+                later.append((batch, count))
+                said = str(result["retry"])
+                continue
+            done += count
+            spent = time.monotonic() - began
+            rate = done / spent if spent > 0 else 0.0
+            eta = f", {(total - done) / rate:.0f} s left" if rate else ""
+            progress(done, total, f"{rate:,.0f} rows/s{eta}")
+        tries = tries + 1 if len(later) == len(waiting) else 1
+        if later and tries > LOCK_TRIES:
+            raise CutoverError(
+                f"new: rows stay locked by other sessions: {said}",
+                "see pg_stat_activity for a long transaction; run the same command again, it goes on from here",
+                exit_code=4,
+            )
+        if later:
+            stop.wait(pause(tries))
+        waiting = later
+    return tally
+
+
+def remaining(connection: Connection, run: UUID, direction: str) -> list[tuple[int, int]]:
+    """Return (batch, its steps) of every batch that is not wholly done, in the order to do them."""
+    rows = connection.execute(
+        """SELECT s.batch, count(*) FROM cutover.step s
+           WHERE s.run = %(run)s AND NOT EXISTS (SELECT FROM cutover.progress p
+               WHERE p.run = s.run AND p.direction = %(direction)s AND p.component = s.component)
+             AND (%(direction)s = 'apply' OR EXISTS (SELECT FROM cutover.progress p WHERE p.run = s.run
+               AND p.direction = 'apply' AND p.component = s.component AND p.outcome = 'applied'))
+           GROUP BY s.batch ORDER BY s.batch""",
+        {"run": run, "direction": direction},
+    ).fetchall()
+    found = [(int(row[0]), int(row[1])) for row in rows]
+    return found if direction == "apply" else found[::-1]
+
+
+def _all_or_nothing(
+    connection: Connection, run: UUID, progress: Progress, stop: threading.Event
+) -> tuple[Tally, bool]:
+    tally = Tally()
+    waiting = remaining(connection, run, "apply")
+    total, done = sum(count for _, count in waiting), 0
+    with connection.transaction() as transaction:
+        for batch, count in waiting:
+            try:
+                with connection.transaction():
+                    result = _advance(connection, run, batch, "apply", rehearse=False)
+            except psycopg.Error as error:
+                if error.sqlstate != "CU001":
+                    raise
+                tally.effects.extend(json.loads(error.diag.message_primary or "[]"))
+                tally.blocked = True
+                raise psycopg.Rollback(transaction) from None
+            tally.add(result)
+            tally.interrupted = stop.is_set()
+            if "retry" in result or tally.left or tally.interrupted:
+                raise psycopg.Rollback(transaction)
+            done += count
+            progress(done, total, "in one transaction")
+        return tally, False
+    tally.applied = tally.present = 0
+    return tally, True
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a request to stop at the next edge; a second one interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _result(
+    connection: Connection,
+    run: UUID,
+    bundle: Bundle,
+    plan: Plan | None,
+    tally: Tally,
+    effects: tuple[Effect, ...],
+    began: float,
+    *,
+    rolled_back: bool = False,
+) -> ApplyResult:
+    row = connection.execute(
+        """SELECT r.components, r.steps,
+               (SELECT count(*) FROM cutover.progress p WHERE p.run = r.run AND direction = 'apply' AND outcome = 'applied'),
+               (SELECT count(*) FROM cutover.progress p WHERE p.run = r.run AND direction = 'apply' AND outcome = 'present'),
+               (SELECT count(*) FROM cutover.after a WHERE a.run = r.run) +
+               (SELECT count(*) FROM cutover.before b JOIN cutover.step s USING (run, no)
+                WHERE b.run = r.run AND s.action = 'd' AND b.hit = 'hit')
+           FROM cutover.run r WHERE r.run = %s""",
+        (run,),
+    ).fetchone()
+    assert row is not None
+    seconds = time.monotonic() - began
+    ids = _write_ids(connection, run, bundle)
+    return ApplyResult(
+        bundle=bundle.meta.bundle,
+        folder=bundle.folder,
+        components=row[0],
+        steps=row[1],
+        applied=row[2],
+        present=row[3],
+        left=(*left_over(connection, run, "apply"), *_conflicts(bundle)),
+        effects=effects,
+        blocked=tally.blocked,
+        interrupted=tally.interrupted,
+        rolled_back=rolled_back and not tally.blocked and not tally.interrupted,
+        ids=ids,
+        users=_users(connection, run, plan),
+        indexes=missing_indexes(connection, run),
+        notes=_notes(connection),
+        seconds=seconds,
+        rows_per_second=row[4] / seconds if seconds > 0 else 0.0,
+    )
+
+
+def _write_ids(connection: Connection, run: UUID, bundle: Bundle) -> int:
+    """Complete ``id_map.csv`` with the ids that were drawn; return how many were."""
+    drawn = {
+        (row[0], row[1], row[2], row[3]): row[4]
+        for row in connection.execute(
+            "SELECT schema_name, table_name, column_name, old_id, new_id FROM cutover.id_map WHERE run = %s", (run,)
+        ).fetchall()
+    }
+    lines = [
+        replace(line, new_id=drawn.get((*line.table, line.column, line.old_id), line.new_id)) for line in bundle.id_map()
+    ]
+    if lines:
+        write_id_map(bundle.folder, lines)
+    return sum(line.how == COLLISION for line in lines)
+
+
+def left_over(connection: Connection, run: UUID, direction: str) -> tuple[Left, ...]:
+    """Return what a run left for people, row by row, with the reason."""
+    rows = connection.execute(
+        """SELECT t.schema_name || '.' || t.table_name, s.key, p.outcome, p.why, b.image, b.hit
+           FROM cutover.progress p JOIN cutover.step s ON s.run = p.run AND s.component = p.component
+           JOIN cutover.target t ON t.run = s.run AND t.tbl = s.tbl
+           LEFT JOIN cutover.before b ON b.run = s.run AND b.no = s.no
+           WHERE p.run = %s AND p.direction = %s AND p.outcome IN ('missed', 'refused') AND s.last
+           ORDER BY s.no""",
+        (run, direction),
+    ).fetchall()
+    found: list[Left] = []
+    for table, key, outcome, why, image, hit in rows:
+        message = why
+        if outcome == "missed" and image is not None and hit == "miss":
+            message = f"{why}; it is now {image[:200]}"
+        found.append(Left(table, tuple(str(x) for x in key), outcome if direction == "apply" else "refused", message))
+    return tuple(found)
+
+
+def _conflicts(bundle: Bundle) -> Iterator[Left]:
+    for line in bundle.accounted():
+        if line.decision is Decision.CONFLICT:
+            yield Left(str(line.table), line.key, "conflict", line.message or line.reason)
+
+
+def _users(connection: Connection, run: UUID, plan: Plan | None) -> dict[str, list[str]]:
+    """Return the values of the declared owner columns in the rows that were written."""
+    found: dict[str, list[str]] = {}
+    owners = {} if plan is None or plan.database is None else {x.name: x.owner for x in plan.database.table if x.owner}
+    for name, owner in owners.items():
+        schema, _, table = name.rpartition(".")
+        rows = connection.execute(
+            """SELECT DISTINCT x.id FROM cutover.target t JOIN cutover.step s ON s.run = t.run AND s.tbl = t.tbl
+               CROSS JOIN LATERAL (VALUES (s.pre[array_position(t.columns, %s)]),
+                                          (s.post[array_position(t.columns, %s)])) x (id)
+               WHERE t.run = %s AND t.schema_name = %s AND t.table_name = %s AND x.id IS NOT NULL
+                 AND EXISTS (SELECT FROM cutover.progress p WHERE p.run = s.run AND p.direction = 'apply'
+                             AND p.component = s.component AND p.outcome = 'applied')
+               ORDER BY 1""",
+            (owner, owner, run, schema or "public", table),
+        ).fetchall()
+        if rows:
+            found[f"{schema or 'public'}.{table}"] = [row[0] for row in rows]
+    return found
+
+
+def missing_indexes(connection: Connection, run: UUID) -> tuple[str, ...]:
+    """Return CREATE INDEX statements for foreign keys onto changed tables that no index of the child serves."""
+    rows = connection.execute(
+        """SELECT DISTINCT format('CREATE INDEX CONCURRENTLY ON %%s (%%s);', c.conrelid::regclass,
+               (SELECT string_agg(quote_ident(attname), ', ' ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY k (a, n)
+                JOIN pg_attribute ON attrelid = c.conrelid AND attnum = k.a))
+           FROM pg_constraint c JOIN cutover.target t ON t.run = %s AND c.confrelid = to_regclass(t.rel)
+           WHERE c.contype = 'f' AND c.conparentid = 0
+             AND EXISTS (SELECT FROM cutover.step s WHERE s.run = t.run AND s.tbl = t.tbl AND s.action IN ('i', 'd'))
+             AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indisvalid AND i.indpred IS NULL
+                 AND (SELECT array_agg(k ORDER BY k) FROM unnest((i.indkey::int2[])[0:cardinality(c.conkey) - 1]) k)
+                   = (SELECT array_agg(k ORDER BY k) FROM unnest(c.conkey) k))
+           ORDER BY 1""",
+        (run,),
+    ).fetchall()
+    return tuple(row[0] for row in rows)
+
+
+def _notes(connection: Connection) -> tuple[str, ...]:
+    rows = connection.execute("SELECT pubname FROM pg_publication WHERE puballtables ORDER BY 1").fetchall()
+    return tuple(
+        f"publication {row[0]} is FOR ALL TABLES: its subscribers need the tables of schema cutover too"
+        " (pg_dump --schema-only --schema=cutover)"
+        for row in rows
+    )

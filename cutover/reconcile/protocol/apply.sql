@@ -1,0 +1,483 @@
+-- What this transaction has written so far, by table (a partitioned one by its root), triggers included.
+CREATE OR REPLACE FUNCTION cutover.written() RETURNS jsonb LANGUAGE sql VOLATILE AS $body$
+    SELECT coalesce(jsonb_object_agg(root::text, jsonb_build_array(i, u, d)), '{}') FROM (
+        SELECT coalesce(pg_partition_root(relid)::oid, relid) AS root,
+               sum(n_tup_ins) AS i, sum(n_tup_upd) AS u, sum(n_tup_del) AS d
+        FROM pg_stat_xact_user_tables
+        WHERE schemaname <> 'cutover' AND n_tup_ins + n_tup_upd + n_tup_del > 0
+        GROUP BY 1) x
+$body$;
+
+-- Writes that the steps themselves do not explain: triggers, rules, ON DELETE actions.
+CREATE OR REPLACE FUNCTION cutover.unexplained(p_before jsonb, p_after jsonb, p_own jsonb)
+RETURNS TABLE (rel oid, inserted bigint, updated bigint, deleted bigint) LANGUAGE sql STABLE AS $body$
+    SELECT x.rel, x.i, x.u, x.d FROM (
+        SELECT key::oid AS rel,
+               (value ->> 0)::bigint - coalesce((p_before -> key ->> 0)::bigint, 0) - coalesce((p_own -> key ->> 0)::bigint, 0) AS i,
+               (value ->> 1)::bigint - coalesce((p_before -> key ->> 1)::bigint, 0) - coalesce((p_own -> key ->> 1)::bigint, 0) AS u,
+               (value ->> 2)::bigint - coalesce((p_before -> key ->> 2)::bigint, 0) - coalesce((p_own -> key ->> 2)::bigint, 0) AS d
+        FROM jsonb_each(p_after)) x JOIN pg_class c ON c.oid = x.rel
+    WHERE (x.i, x.u, x.d) <> (0, 0, 0)
+      -- A row that moves to another partition counts as one deleted and one inserted.
+      AND NOT (c.relkind = 'p' AND x.i = x.d AND x.i = -x.u AND x.i > 0)
+$body$;
+
+-- Raises when a row still refers to a row that this level is about to delete: ON DELETE actions are never relied on.
+CREATE OR REPLACE FUNCTION cutover.refuse_children(
+    p_run uuid, p_batch integer, p_level integer, p_action "char", p_components integer[], p_skip integer[], p_target cutover.target)
+RETURNS void LANGUAGE plpgsql AS $body$
+DECLARE
+    child record;
+    found_no integer;
+    own text;
+BEGIN
+    FOR child IN
+        SELECT c.conrelid::regclass::text AS rel, c.conrelid = c.confrelid AS self,
+               string_agg(format('c.%I = t.%I', a.attname, b.attname), ' AND ' ORDER BY k.n) AS on_columns
+        FROM pg_constraint c
+        CROSS JOIN LATERAL unnest(c.conkey, c.confkey) WITH ORDINALITY AS k (child, parent, n)
+        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.child
+        JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.parent
+        WHERE c.contype = 'f' AND c.conparentid = 0
+          AND c.confrelid IN (SELECT p_target.rel::regclass UNION SELECT relid FROM pg_partition_tree(p_target.rel::regclass))
+        GROUP BY c.oid, c.conrelid, c.confrelid
+        UNION ALL
+        SELECT format('%I.%I', r.from_schema, r.from_table),
+               (r.from_schema, r.from_table) = (r.to_schema, r.to_table),
+               CASE WHEN cardinality(r.json_path) = 0 THEN format('c.%I::text = t.%I::text', r.from_column, r.to_column)
+                    ELSE format('(c.%I::jsonb #>> %L) = t.%I::text', r.from_column, r.json_path, r.to_column) END
+               || coalesce((SELECT string_agg(format(' AND c.%I::text = %L', key, value), '')
+                            FROM jsonb_each_text(r.condition)), '')
+        FROM cutover.reference r
+        WHERE r.run = p_run AND (r.to_schema, r.to_table) = (p_target.schema_name, p_target.table_name)
+    LOOP
+        own := '';
+        IF child.self AND cardinality(p_target.key_columns) > 0 THEN
+            own := format(' AND NOT EXISTS (SELECT FROM cutover.step s CROSS JOIN LATERAL (SELECT c.*) t
+                              WHERE s.run = $1 AND s.batch = $2 AND s.level = $3 AND s.tbl = $4 AND s.action = $5
+                                AND s.component = ANY ($6) AND %s)', p_target.key_match);
+        END IF;
+        EXECUTE format('SELECT s.no FROM cutover.step s JOIN %s t ON %s
+                        WHERE s.run = $1 AND s.batch = $2 AND s.level = $3 AND s.tbl = $4 AND s.action = $5
+                          AND s.component = ANY ($6) AND s.no <> ALL ($7)
+                          AND EXISTS (SELECT FROM %s c WHERE %s%s) LIMIT 1',
+                       p_target.scan, p_target.key_match, child.rel, child.on_columns, own)
+            INTO found_no USING p_run, p_batch, p_level, p_target.tbl, p_action, p_components, p_skip;
+        IF found_no IS NOT NULL THEN
+            RAISE EXCEPTION 'a row of % refers to it', child.rel USING ERRCODE = 'CU003';
+        END IF;
+    END LOOP;
+END
+$body$;
+
+-- Raises when a declared reference of a row that was written points nowhere. Foreign keys are the database's own.
+CREATE OR REPLACE FUNCTION cutover.refuse_orphans(p_run uuid, p_batch integer, p_components integer[]) RETURNS void
+LANGUAGE plpgsql AS $body$
+DECLARE
+    ref record;
+    cell text;
+    found_id text;
+BEGIN
+    FOR ref IN
+        SELECT r.*, t.tbl, t.scan, t.key_match FROM cutover.reference r
+        JOIN cutover.target t ON t.run = r.run AND (t.schema_name, t.table_name) = (r.from_schema, r.from_table)
+        WHERE r.run = p_run AND cardinality(t.key_columns) > 0
+          AND EXISTS (SELECT FROM cutover.step s WHERE s.run = p_run AND s.batch = p_batch AND s.tbl = t.tbl AND s.action <> 'd')
+    LOOP
+        cell := CASE WHEN cardinality(ref.json_path) = 0 THEN format('t.%I::text', ref.from_column)
+                     ELSE format('(t.%I::jsonb #>> %L)', ref.from_column, ref.json_path) END;
+        EXECUTE format(
+            'SELECT %1$s FROM cutover.step s JOIN cutover.after a USING (run, no) JOIN %2$s t ON %3$s
+             WHERE s.run = $1 AND s.batch = $2 AND s.tbl = $3 AND s.component = ANY ($4) AND %1$s IS NOT NULL %4$s
+               AND NOT EXISTS (SELECT FROM %5$I.%6$I p WHERE p.%7$I::text = %1$s FOR KEY SHARE) LIMIT 1',
+            cell, ref.scan, ref.key_match,
+            coalesce((SELECT string_agg(format(' AND t.%I::text = %L', key, value), '') FROM jsonb_each_text(ref.condition)), ''),
+            ref.to_schema, ref.to_table, ref.to_column)
+            INTO found_id USING p_run, p_batch, ref.tbl, p_components;
+        IF found_id IS NOT NULL THEN
+            RAISE EXCEPTION '%.% refers to %.% %, which is not there', ref.from_schema, ref.from_table,
+                ref.to_schema, ref.to_table, found_id USING ERRCODE = 'CU003';
+        END IF;
+    END LOOP;
+END
+$body$;
+
+-- Judges what is there now: locks the rows of the batch and keeps their images.
+CREATE OR REPLACE FUNCTION cutover.judge(p_run uuid, p_batch integer, p_components integer[]) RETURNS void
+LANGUAGE plpgsql AS $body$
+DECLARE
+    part record;
+    verdict text;
+BEGIN
+    FOR part IN
+        SELECT s.action, t.* FROM (
+            SELECT DISTINCT tbl, action FROM cutover.step
+            WHERE run = p_run AND batch = p_batch AND first AND component = ANY (p_components)) s
+        JOIN cutover.target t ON t.run = p_run AND t.tbl = s.tbl
+        ORDER BY t.tbl, s.action
+    LOOP
+        CONTINUE WHEN cardinality(part.key_columns) = 0 AND part.action = 'i';
+        IF cardinality(part.key_columns) = 0 THEN
+            EXECUTE format(
+                'INSERT INTO cutover.before (run, no, hit, image)
+                 SELECT s.run, s.no, CASE WHEN count(*) = s.copies THEN ''hit'' ELSE ''miss'' END, min(x.image)
+                 FROM cutover.step s CROSS JOIN LATERAL (
+                     SELECT (t.*)::text AS image FROM %s t WHERE %s LIMIT s.copies FOR UPDATE) x
+                 WHERE s.run = $1 AND s.batch = $2 AND s.tbl = $3 AND s.action = $4 AND s.component = ANY ($5)
+                 GROUP BY s.run, s.no, s.copies', part.scan, part.guard)
+                USING p_run, p_batch, part.tbl, part.action, p_components;
+            CONTINUE;
+        END IF;
+        verdict := CASE part.action
+            WHEN 'u' THEN format('WHEN %s THEN ''hit'' WHEN s.last AND s.adds = ''{}'' AND %s THEN ''present''%s', part.guard, part.same,
+                CASE WHEN cardinality(part.adds) > 0
+                     THEN format(' WHEN s.last AND cardinality(s.adds) > 0 AND %s THEN ''add''', part.guard_add) ELSE '' END)
+            WHEN 'd' THEN format('WHEN %s THEN ''hit''', part.guard)
+            ELSE format('WHEN s.last AND %s THEN ''present''', part.same) END;
+        EXECUTE format(
+            'INSERT INTO cutover.before (run, no, hit, image)
+             SELECT x.run, x.no, x.hit, x.image FROM (
+                 SELECT s.run, s.no, CASE %s ELSE ''miss'' END AS hit, (t.*)::text AS image
+                 FROM cutover.step s JOIN %s t ON %s
+                 WHERE s.run = $1 AND s.batch = $2 AND s.tbl = $3 AND s.action = $4 AND s.first AND s.component = ANY ($5)
+                 ORDER BY s.no FOR %s OF t) x',
+            verdict, part.scan, part.key_match,
+            CASE part.action WHEN 'd' THEN 'UPDATE' WHEN 'u' THEN 'NO KEY UPDATE' ELSE 'KEY SHARE' END)
+            USING p_run, p_batch, part.tbl, part.action, p_components;
+        IF part.action = 'u' AND cardinality(part.adds) > 0 THEN
+            -- The target moved on in nothing but the counted columns: the difference still holds.
+            EXECUTE format(
+                'UPDATE cutover.step s SET %s FROM %s t, cutover.before b
+                 WHERE s.run = $1 AND s.batch = $2 AND s.tbl = $3 AND s.component = ANY ($4) AND s.first
+                   AND b.run = s.run AND b.no = s.no AND b.hit = ''add'' AND %s',
+                (SELECT string_agg(format(
+                    'pre[%1$s] = CASE WHEN %1$s = ANY (s.adds) THEN t.%2$I::text ELSE s.pre[%1$s] END,
+                     post[%1$s] = CASE WHEN %1$s = ANY (s.adds) THEN (t.%2$I + (s.delta)[%1$s]::%3$s)::text ELSE s.post[%1$s] END',
+                    i, part.columns[i], (SELECT format_type(atttypid, atttypmod) FROM pg_attribute
+                                         WHERE attrelid = part.rel::regclass AND attname = part.columns[i])), ', ')
+                 FROM unnest(part.adds) i),
+                part.scan, part.key_match) USING p_run, p_batch, part.tbl, p_components;
+        END IF;
+    END LOOP;
+END
+$body$;
+
+-- One statement that carries out one action on one table at one level, and keeps the image that it leaves.
+CREATE OR REPLACE FUNCTION cutover.statement(p_target cutover.target, p_action "char", p_cols integer[]) RETURNS text
+LANGUAGE plpgsql STABLE AS $body$
+DECLARE
+    filter text := 's.run = $1 AND s.batch = $2 AND s.level = $3 AND s.tbl = $4 AND s.action = $5 AND s.cols = $6
+                    AND s.component = ANY ($7) AND s.no <> ALL ($8)';
+    names text;
+    vals text;
+    sets text;
+BEGIN
+    SELECT string_agg(format('%I', a.attname), ', ' ORDER BY k.n),
+           string_agg(format('(s.post)[%s]::%s', k.i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY k.n),
+           string_agg(format('%I = (s.post)[%s]::%s', a.attname, k.i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY k.n)
+    INTO names, vals, sets
+    FROM unnest(p_cols) WITH ORDINALITY AS k (i, n)
+    JOIN pg_attribute a ON a.attrelid = p_target.rel::regclass AND a.attname = p_target.columns[k.i];
+    CASE p_action
+        WHEN 'i' THEN
+            RETURN format(
+                'WITH w AS (INSERT INTO %s%s OVERRIDING SYSTEM VALUE %s RETURNING 1) SELECT count(*) FROM w', p_target.rel,
+                coalesce(format(' (%s)', names), ''),
+                format('SELECT %s FROM cutover.step s, generate_series(1, s.copies) WHERE %s ORDER BY s.no',
+                       coalesce(vals, ''), filter));
+        WHEN 'u' THEN
+            RETURN format(
+                'WITH w AS (UPDATE %s t SET %s FROM cutover.step s WHERE %s AND %s AND (NOT s.first OR %s)
+                            RETURNING s.run, s.no, (t.*)::text AS image, NOT %s AS effect),
+                      k AS (INSERT INTO cutover.after (run, no, image, effect) SELECT run, no, image, effect FROM w)
+                 SELECT count(*) FROM w', p_target.scan, sets, filter, p_target.key_match, p_target.guard, p_target.same);
+        ELSE
+            IF cardinality(p_target.key_columns) = 0 THEN
+                RETURN format(
+                    'WITH w AS (DELETE FROM %1$s d USING cutover.step s CROSS JOIN LATERAL (
+                         SELECT t.tableoid AS o, t.ctid AS c FROM %1$s t WHERE %2$s LIMIT s.copies) x
+                         WHERE d.tableoid = x.o AND d.ctid = x.c AND %3$s RETURNING 1) SELECT count(*) FROM w',
+                    p_target.scan, p_target.guard, filter);
+            END IF;
+            RETURN format(
+                'WITH w AS (DELETE FROM %s t USING cutover.step s WHERE %s AND %s AND (NOT s.first OR %s) RETURNING 1)
+                 SELECT count(*) FROM w', p_target.scan, filter, p_target.key_match, p_target.guard);
+    END CASE;
+END
+$body$;
+
+-- The effects of one batch: [{"table", "rows", "columns", "inserted", "updated", "deleted"}]; empty when all is as planned.
+CREATE OR REPLACE FUNCTION cutover.effects(
+    p_run uuid, p_batch integer, p_components integer[], p_before jsonb, p_own jsonb) RETURNS jsonb LANGUAGE plpgsql AS $body$
+DECLARE
+    extra record;
+    part record;
+    result jsonb := '[]';
+    n bigint;
+    cols text[];
+BEGIN
+    FOR extra IN SELECT * FROM cutover.unexplained(p_before, cutover.written(), p_own) LOOP
+        SELECT t.* INTO part FROM cutover.target t WHERE t.run = p_run AND t.rel::regclass = extra.rel;
+        IF FOUND AND cardinality(part.key_columns) > 0 THEN
+            -- Rows of ours may have been written once more: keep what is there now.
+            EXECUTE format(
+                'UPDATE cutover.after a SET image = (t.*)::text, effect = NOT %s FROM cutover.step s JOIN %s t ON %s
+                 WHERE a.run = s.run AND a.no = s.no AND s.run = $1 AND s.batch = $2 AND s.tbl = $3 AND s.last
+                   AND s.component = ANY ($4) AND a.image <> (t.*)::text', part.same, part.scan, part.key_match)
+                USING p_run, p_batch, part.tbl, p_components;
+        END IF;
+        result := result || jsonb_build_object('table', (SELECT nspname || '.' || relname FROM pg_class c
+            JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = extra.rel),
+            'inserted', extra.inserted, 'updated', extra.updated, 'deleted', extra.deleted);
+    END LOOP;
+    FOR part IN
+        SELECT t.* FROM cutover.target t WHERE t.run = p_run AND EXISTS (
+            SELECT FROM cutover.step s JOIN cutover.after a USING (run, no)
+            WHERE s.run = p_run AND s.batch = p_batch AND s.tbl = t.tbl AND s.last AND s.component = ANY (p_components) AND a.effect)
+    LOOP
+        EXECUTE format(
+            'SELECT count(DISTINCT s.no), array_agg(DISTINCT x.name) FILTER (WHERE x.differs)
+             FROM cutover.step s JOIN cutover.after a USING (run, no)
+             CROSS JOIN LATERAL (SELECT a.image::%s AS t OFFSET 0) i
+             CROSS JOIN LATERAL (VALUES %s) x (name, differs)
+             WHERE s.run = $1 AND s.batch = $2 AND s.tbl = $3 AND s.last AND s.component = ANY ($4) AND a.effect', part.rel,
+            (SELECT string_agg(format('(%L, NOT (%s = ANY (s.loose_post)) AND (i.t).%I::text IS DISTINCT FROM (s.post)[%s]::%s::text)',
+                                      a.attname, k.i, a.attname, k.i, format_type(a.atttypid, a.atttypmod)), ', ')
+             FROM unnest(part.columns) WITH ORDINALITY AS k (name, i)
+             JOIN pg_attribute a ON a.attrelid = part.rel::regclass AND a.attname = k.name AND a.attgenerated = ''))
+            INTO n, cols USING p_run, p_batch, part.tbl, p_components;
+        result := result || jsonb_build_object('table', part.schema_name || '.' || part.table_name, 'rows', n, 'columns', to_jsonb(cols));
+    END LOOP;
+    RETURN result;
+END
+$body$;
+
+CREATE OR REPLACE FUNCTION cutover.refuse_effects(p_run uuid, p_effects jsonb) RETURNS void LANGUAGE plpgsql AS $body$
+DECLARE
+    refused jsonb;
+BEGIN
+    SELECT jsonb_agg(value) INTO refused FROM jsonb_array_elements(p_effects)
+    WHERE NOT EXISTS (SELECT FROM cutover.accepted WHERE run = p_run AND table_name = value ->> 'table');
+    IF refused IS NOT NULL THEN
+        RAISE EXCEPTION '%', refused USING ERRCODE = 'CU001',
+            HINT = 'look at the triggers of these tables; accept them with --accept-effects TABLE';
+    END IF;
+END
+$body$;
+
+-- One transaction of the apply: a batch of whole components, or one of them.
+CREATE OR REPLACE FUNCTION cutover.work(p_run uuid, p_batch integer, p_only integer, p_rehearse boolean) RETURNS jsonb
+LANGUAGE plpgsql AS $body$
+DECLARE
+    components integer[];
+    missed integer[];
+    present integer[];
+    counted jsonb;
+    own jsonb := '{}';
+    part record;
+    target cutover.target;
+    n bigint;
+    wanted bigint;
+    rel text;
+    slot integer;
+    effects jsonb;
+BEGIN
+    WITH mine AS (
+        INSERT INTO cutover.progress (run, direction, component, outcome)
+        SELECT DISTINCT p_run, 'apply', s.component, 'applied' FROM cutover.step s
+        WHERE s.run = p_run AND s.batch = p_batch AND (p_only IS NULL OR s.component = p_only)
+          AND NOT EXISTS (SELECT FROM cutover.progress p
+                          WHERE p.run = p_run AND p.direction = 'apply' AND p.component = s.component)
+        RETURNING component)
+    SELECT coalesce(array_agg(component), '{}') INTO components FROM mine;
+    IF components = '{}' THEN
+        RETURN jsonb_build_object('applied', 0, 'present', 0, 'missed', 0, 'refused', 0, 'effects', '[]'::jsonb);
+    END IF;
+    SET CONSTRAINTS ALL DEFERRED;
+    counted := cutover.written();
+    PERFORM cutover.judge(p_run, p_batch, components);
+    SELECT coalesce(array_agg(DISTINCT s.component), '{}') INTO missed
+    FROM cutover.step s LEFT JOIN cutover.before b USING (run, no)
+    WHERE s.run = p_run AND s.batch = p_batch AND s.first AND s.component = ANY (components)
+      AND (b.hit = 'miss' OR (s.action = 'u' AND b.hit IS NULL) OR (s.action = 'd' AND b.hit IS NULL AND s.copies > 1)
+           OR (s.action = 'd' AND b.hit IS NULL AND s.key = '{}'));
+    SELECT coalesce(array_agg(s.no), '{}') INTO present
+    FROM cutover.step s LEFT JOIN cutover.before b USING (run, no)
+    WHERE s.run = p_run AND s.batch = p_batch AND s.first AND s.component = ANY (components)
+      AND (b.hit = 'present' OR (s.action = 'd' AND b.hit IS NULL));
+    UPDATE cutover.progress SET outcome = 'missed', why = 'the row in new is no longer what it was when the bundle was made'
+    WHERE run = p_run AND direction = 'apply' AND component = ANY (missed);
+    FOR part IN
+        SELECT s.level, s.tbl, s.action, s.cols, sum(s.copies) AS wanted, bool_or(NOT s.first) AS again
+        FROM cutover.step s
+        WHERE s.run = p_run AND s.batch = p_batch AND s.component = ANY (components) AND s.component <> ALL (missed)
+          AND s.no <> ALL (present)
+        GROUP BY s.level, s.tbl, s.action, s.cols ORDER BY s.level, s.tbl, s.action, s.cols
+    LOOP
+        SELECT * INTO target FROM cutover.target WHERE run = p_run AND tbl = part.tbl;
+        IF part.action = 'd' THEN
+            PERFORM cutover.refuse_children(p_run, p_batch, part.level, part.action, components, present || ARRAY(
+                SELECT no FROM cutover.step WHERE run = p_run AND batch = p_batch AND component = ANY (missed)), target)
+            WHERE cardinality(target.key_columns) > 0;
+        END IF;
+        IF part.again THEN
+            EXECUTE format(
+                'INSERT INTO cutover.before (run, no, hit, image) SELECT s.run, s.no, ''hit'', (t.*)::text
+                 FROM cutover.step s JOIN %s t ON %s WHERE s.run = $1 AND s.batch = $2 AND s.level = $3 AND s.tbl = $4
+                   AND s.action = $5 AND s.cols = $6 AND s.component = ANY ($7) AND s.component <> ALL ($8) AND NOT s.first',
+                target.scan, target.key_match)
+                USING p_run, p_batch, part.level, part.tbl, part.action, part.cols, components, missed;
+        END IF;
+        EXECUTE cutover.statement(target, part.action, part.cols) INTO n
+            USING p_run, p_batch, part.level, part.tbl, part.action, part.cols,
+                  ARRAY(SELECT unnest(components) EXCEPT SELECT unnest(missed)), present;
+        IF n <> part.wanted THEN
+            RAISE EXCEPTION '% of % rows of %.% could be written: something took the others away', n, part.wanted,
+                target.schema_name, target.table_name USING ERRCODE = 'CU002';
+        END IF;
+        IF part.action = 'i' THEN
+            EXECUTE format(
+                'WITH k AS (INSERT INTO cutover.after (run, no, image, effect)
+                     SELECT s.run, s.no, x.image, NOT x.same FROM cutover.step s CROSS JOIN LATERAL (
+                         SELECT (t.*)::text AS image, %s AS same FROM %s t WHERE %s LIMIT 1) x
+                     WHERE s.run = $1 AND s.batch = $2 AND s.level = $3 AND s.tbl = $4 AND s.action = $5 AND s.cols = $6
+                       AND s.component = ANY ($7) AND s.no <> ALL ($8) RETURNING no)
+                 SELECT count(*), (SELECT count(*) FROM cutover.step s WHERE s.run = $1 AND s.batch = $2 AND s.level = $3
+                       AND s.tbl = $4 AND s.action = $5 AND s.cols = $6 AND s.component = ANY ($7) AND s.no <> ALL ($8)) FROM k',
+                target.same, target.scan,
+                CASE WHEN cardinality(target.key_columns) = 0 THEN target.same ELSE target.key_match END)
+                INTO n, wanted
+                USING p_run, p_batch, part.level, part.tbl, part.action, part.cols,
+                      ARRAY(SELECT unnest(components) EXCEPT SELECT unnest(missed)), present;
+            IF n <> wanted THEN
+                RAISE EXCEPTION 'a trigger of %.% gave a row another key', target.schema_name, target.table_name
+                    USING ERRCODE = 'CU002';
+            END IF;
+        END IF;
+        rel := (target.rel::regclass::oid)::text;
+        slot := CASE part.action WHEN 'i' THEN 0 WHEN 'u' THEN 1 ELSE 2 END;
+        own := jsonb_set(own, ARRAY[rel], coalesce(own -> rel, '[0, 0, 0]'));
+        own := jsonb_set(own, ARRAY[rel, slot::text], to_jsonb((own -> rel ->> slot)::bigint + part.wanted));
+    END LOOP;
+    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM cutover.refuse_orphans(p_run, p_batch, components);
+    effects := cutover.effects(p_run, p_batch, components, counted, own);
+    IF NOT p_rehearse THEN
+        PERFORM cutover.refuse_effects(p_run, effects);
+    END IF;
+    UPDATE cutover.progress p SET outcome = 'present'
+    WHERE p.run = p_run AND p.direction = 'apply' AND p.component = ANY (components) AND p.outcome = 'applied'
+      AND NOT EXISTS (SELECT FROM cutover.step s WHERE s.run = p_run AND s.batch = p_batch AND s.component = p.component
+                      AND s.no <> ALL (present));
+    RETURN (SELECT jsonb_build_object(
+        'applied', count(*) FILTER (WHERE outcome = 'applied'), 'present', count(*) FILTER (WHERE outcome = 'present'),
+        'missed', count(*) FILTER (WHERE outcome = 'missed'), 'refused', 0, 'effects', effects)
+        FROM cutover.progress WHERE run = p_run AND direction = 'apply' AND component = ANY (components));
+END
+$body$;
+
+-- Whether an error is worth another try, is about one component only, or must stop everything.
+CREATE OR REPLACE FUNCTION cutover.judge_error(p_state text) RETURNS text LANGUAGE sql IMMUTABLE AS $body$
+    SELECT CASE
+        WHEN p_state IN ('40001', '40P01', '55P03') THEN 'retry'
+        WHEN p_state IN ('CU002', 'CU003') OR left(p_state, 2) IN ('22', '23', 'P0', '44') THEN 'component'
+        WHEN p_state = 'CU001' OR left(p_state, 2) IN ('0A', '08', '25', '28', '3D', '3F', '42', '53', '54', '55', '57', '58', 'CU', 'F0', 'XX')
+            THEN 'stop'
+        ELSE 'component' END
+$body$;
+
+-- A batch; when it fails as a whole, its components one by one, so that one bad row does not hold the others back.
+-- "retry" in the result: a lock was not to be had; nothing was done to what is left, try again later.
+CREATE OR REPLACE FUNCTION cutover.advance(p_run uuid, p_batch integer, p_direction text, p_rehearse boolean) RETURNS jsonb
+LANGUAGE plpgsql AS $body$
+DECLARE
+    result jsonb;
+    one jsonb;
+    part integer;
+    state text;
+    said text;
+    detail text;
+    retry text := '';
+BEGIN
+    PERFORM cutover.must_hold();
+    PERFORM set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+            set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true);
+    IF (SELECT r.state FROM cutover.run r WHERE run = p_run) IS DISTINCT FROM
+       (CASE p_direction WHEN 'apply' THEN 'drawn' ELSE 'undoing' END) THEN
+        RAISE EXCEPTION 'the run is not in the state for this' USING ERRCODE = 'CU010';
+    END IF;
+    BEGIN
+        IF p_direction = 'apply' THEN
+            RETURN cutover.work(p_run, p_batch, NULL, p_rehearse);
+        END IF;
+        RETURN cutover.unwork(p_run, p_batch, NULL);
+    EXCEPTION WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, said = MESSAGE_TEXT;
+        IF cutover.judge_error(state) = 'stop' THEN
+            RAISE;
+        ELSIF cutover.judge_error(state) = 'retry' THEN
+            retry := said;
+        END IF;
+    END;
+    IF retry <> '' THEN
+        RETURN jsonb_build_object('applied', 0, 'present', 0, 'missed', 0, 'refused', 0, 'effects', '[]'::jsonb, 'retry', retry);
+    END IF;
+    result := jsonb_build_object('applied', 0, 'present', 0, 'missed', 0, 'refused', 0, 'effects', '[]'::jsonb);
+    FOR part IN SELECT DISTINCT component FROM cutover.step s WHERE s.run = p_run AND s.batch = p_batch ORDER BY 1 LOOP
+        BEGIN
+            IF p_direction = 'apply' THEN
+                one := cutover.work(p_run, p_batch, part, p_rehearse);
+            ELSE
+                one := cutover.unwork(p_run, p_batch, part);
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, said = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+            CASE cutover.judge_error(state)
+                WHEN 'stop' THEN
+                    RAISE;
+                WHEN 'retry' THEN
+                    retry := said;
+                    one := '{}';
+                ELSE
+                    INSERT INTO cutover.progress (run, direction, component, outcome, why)
+                    VALUES (p_run, p_direction, part, 'refused', concat_ws(': ', said, nullif(detail, '')));
+                    one := '{"refused": 1}';
+            END CASE;
+        END;
+        result := (SELECT jsonb_object_agg(key, to_jsonb(value::bigint + coalesce((one ->> key)::bigint, 0)))
+                   FROM jsonb_each_text(result - 'effects')) || jsonb_build_object(
+                   'effects', (result -> 'effects') || coalesce(one -> 'effects', '[]'::jsonb));
+    END LOOP;
+    IF retry <> '' THEN
+        result := result || jsonb_build_object('retry', retry);
+    END IF;
+    RETURN result;
+END
+$body$;
+
+-- The whole of it, one transaction a batch: what apply.sql calls.
+CREATE OR REPLACE PROCEDURE cutover.run_all(p_run uuid, p_direction text) LANGUAGE plpgsql AS $body$
+DECLARE
+    part integer;
+    result jsonb;
+    tries integer;
+BEGIN
+    FOR part IN
+        SELECT batch FROM cutover.step s WHERE run = p_run AND NOT EXISTS (
+            SELECT FROM cutover.progress p WHERE p.run = p_run AND p.direction = p_direction AND p.component = s.component)
+        GROUP BY batch ORDER BY CASE p_direction WHEN 'apply' THEN batch ELSE -batch END
+    LOOP
+        tries := 0;
+        LOOP
+            result := cutover.advance(p_run, part, p_direction, false);
+            COMMIT;
+            EXIT WHEN NOT result ? 'retry';
+            tries := tries + 1;
+            IF tries > 60 THEN
+                RAISE EXCEPTION 'rows stay locked by others: %; run it again, it goes on from here', result ->> 'retry';
+            END IF;
+            PERFORM pg_sleep(least(2, 0.05 * tries));
+        END LOOP;
+    END LOOP;
+END
+$body$;

@@ -1,0 +1,317 @@
+"""A bundle's change set as the rows of the apply's state tables: batches, levels, COPY lines. No I/O but reading.
+
+The protocol itself is SQL (``cutover/reconcile/protocol/*.sql``) and runs in the target, so that psql and the
+tool carry out the very same thing; this module makes what it works on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from cutover.reconcile.cells import Cell, Cells, Filled, JsonIds, NewId
+
+if TYPE_CHECKING:
+    from cutover.reconcile.bundle import Component, MappedId, Meta, Step
+    from cutover.reconcile.bundlefile import Bundle
+    from cutover.reconcile.model import ForeignKey, TableName
+
+PROTOCOL = 1
+"""Version of the state tables and functions; a run of another version is not continued."""
+
+COLLISION = "collision"
+"""``how`` of the id map for rows that get an id drawn in the target."""
+
+BATCH_ROWS = 500
+BATCH_BYTES = 4_000_000
+
+STEP_COLUMNS = (
+    "run", "no", "batch", "component", "level", "tbl", "change", "action", "first", "last", "copies", "cols", "key",
+    "pre", "post", "loose_pre", "loose_post", "adds", "delta", "refs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What the COPY of the steps came to."""
+
+    batches: int
+    components: int
+    steps: int
+    loose: dict[TableName, set[int]]
+    adds: dict[TableName, set[int]]
+
+
+class Stager:
+    """Turns components into lines for ``COPY cutover.step``; afterwards :attr:`staged` holds the sums."""
+
+    def __init__(self, run: UUID, meta: Meta, *, batch_rows: int = BATCH_ROWS) -> None:
+        self.run = run
+        self.meta = meta
+        self.batch_rows = batch_rows
+        self.tables = {name: number for number, name in enumerate(meta.tables, 1)}
+        self.staged = Staged(0, 0, 0, {}, {})
+
+    def lines(self, components: Iterable[Component]) -> Iterator[str]:
+        """Yield one COPY line a step, packing small components into batches and never splitting one."""
+        batch, rows, size = 1, 0, 0
+        number = components_seen = 0
+        loose: dict[TableName, set[int]] = {}
+        adds: dict[TableName, set[int]] = {}
+        for component in components:
+            steps = [step for step in component.steps if self._does_something(step)]
+            if not steps:
+                continue
+            if rows and (rows + len(steps) > self.batch_rows or size > BATCH_BYTES):
+                batch, rows, size = batch + 1, 0, 0
+            components_seen += 1
+            first = _first_of_row(steps)
+            last = _last_of_row(steps)
+            levels = _levels(steps)
+            for position, step in enumerate(steps):
+                number += 1
+                values = self._values(step)
+                loose.setdefault(step.table, set()).update(values["loose_pre"], values["loose_post"])
+                adds.setdefault(step.table, set()).update(values["adds"])
+                values |= {
+                    "run": str(self.run),
+                    "no": number,
+                    "batch": batch,
+                    "component": component.number,
+                    "level": levels[position],
+                    "first": position in first,
+                    "last": position in last,
+                }
+                line = "\t".join(copy_text(values[name]) for name in STEP_COLUMNS) + "\n"
+                size += len(line)
+                yield line
+            rows += len(steps)
+        self.staged = Staged(batch if number else 0, components_seen, number, loose, adds)
+
+    def _does_something(self, step: Step) -> bool:
+        return step.pre is None or step.post is None or bool(self._changed(step))
+
+    def _changed(self, step: Step) -> list[int]:
+        table = self.meta.tables[step.table]
+        skip = {*table.generated, *table.only_old}
+        assert step.pre is not None
+        assert step.post is not None
+        return [
+            i
+            for i, (name, pre, post) in enumerate(zip(table.columns, step.pre, step.post, strict=True), 1)
+            if name not in skip and pre != post and not isinstance(post, Filled)
+        ]
+
+    def _values(self, step: Step) -> dict[str, Any]:
+        table = self.meta.tables[step.table]
+        refs: list[dict[str, Any]] = []
+        skip = {*table.generated, *table.only_old}
+        if step.pre is None:
+            assert step.post is not None
+            action = "i"
+            cols = [
+                i
+                for i, (name, cell) in enumerate(zip(table.columns, step.post, strict=True), 1)
+                if name not in skip and not isinstance(cell, Filled)
+            ]
+        elif step.post is None:
+            action, cols = "d", []
+        else:
+            action, cols = "u", self._changed(step)
+        adds = [i for i, name in enumerate(table.columns, 1) if name in step.add]
+        return {
+            "tbl": self.tables[step.table],
+            "change": step.change,
+            "action": action,
+            "copies": step.count,
+            "cols": cols,
+            "key": _texts(step.key, "key", refs),
+            "pre": _texts(step.pre, "pre", refs),
+            "post": _texts(step.post, "post", refs),
+            "loose_pre": _loose(step.pre),
+            "loose_post": _loose(step.post),
+            "adds": adds,
+            "delta": [step.add.get(name) for name in table.columns] if adds else None,
+            "refs": json.dumps(refs, ensure_ascii=False) if refs else None,
+        }
+
+    def target_lines(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of ``cutover.target`` (run, tbl, schema, name, columns, key, absent, loose, adds, sequence)."""
+        for name, table in self.meta.tables.items():
+            sequence = None if table.sequence is None else qualified(table.sequence)
+            yield (
+                self.run,
+                self.tables[name],
+                name.schema,
+                name.name,
+                list(table.columns),
+                list(table.key),
+                list(table.only_old),
+                sorted(self.staged.loose.get(name, ())),
+                sorted(self.staged.adds.get(name, ())),
+                sequence,
+            )
+
+
+def run_id(bundle: Bundle) -> UUID:
+    """Return what names this change set in the target: the same for the tool and for ``apply.sql``."""
+    return run_id_of(bundle.folder)
+
+
+def run_id_of(folder: Path) -> UUID:
+    """Return a UUID of the contents of the two sealed files that decide what is applied."""
+    digest = hashlib.sha256()
+    for name in ("meta.json", "changes.jsonl"):
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return UUID(bytes=digest.digest()[:16])
+
+
+def id_map_lines(run: UUID, ids: Iterable[MappedId]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of ``cutover.id_map``; the ids of collisions are drawn in the target, whatever the file says."""
+    for line in ids:
+        new_id = None if line.how == COLLISION else line.new_id
+        yield (run, line.table.schema, line.table.name, line.column, line.old_id, new_id, line.how)
+
+
+def reference_lines(run: UUID, references: Iterable[ForeignKey]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of ``cutover.reference``: the declared references of one column."""
+    number = 0
+    for key in references:
+        if key.declared and len(key.columns) == 1 == len(key.to_columns):
+            number += 1
+            when = json.dumps(dict(key.when), ensure_ascii=False)
+            yield (run, number, *key.table, key.columns[0], list(key.json_path), *key.to_table, key.to_columns[0], when)
+
+
+def sequence_lines(run: UUID, meta: Meta) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of ``cutover.sequence``: how far each must be so that no id of old is drawn again."""
+    for name, old, _ in meta.sequences:
+        if old is not None:
+            yield (run, qualified(name), old)
+
+
+def qualified(name: TableName) -> str:
+    """Return a name quoted for SQL."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name)
+
+
+def _first_of_row(steps: Sequence[Step]) -> set[int]:
+    seen: set[tuple[object, ...]] = set()
+    found: set[int] = set()
+    for position, step in enumerate(steps):
+        row = (step.table, *step.key) if step.key else (position,)
+        if row not in seen:
+            seen.add(row)
+            found.add(position)
+    return found
+
+
+def _last_of_row(steps: Sequence[Step]) -> set[int]:
+    count = len(steps)
+    return {count - 1 - position for position in _first_of_row(steps[::-1])}
+
+
+def _levels(steps: Sequence[Step]) -> list[int]:
+    """Return each step's level: neighbours that cannot get in each other's way share one, and one statement."""
+    levels: list[int] = []
+    start = 0
+    for position, step in enumerate(steps):
+        if position == 0:
+            levels.append(0)
+            continue
+        group = steps[start:position]
+        if _may_join(group, step):
+            levels.append(levels[-1])
+        else:
+            levels.append(levels[-1] + 1)
+            start = position
+    return levels
+
+
+_JOINED = 200
+"""Updates are compared pairwise: the most that share a level."""
+
+
+def _may_join(group: Sequence[Step], step: Step) -> bool:
+    first = group[0]
+    if step.table != first.table or not step.key or not first.key:
+        return False
+    if (step.pre is None, step.post is None) != (first.pre is None, first.post is None):
+        return False
+    if step.pre is None or step.post is None:
+        return True
+    if len(group) >= _JOINED or any(other.key == step.key for other in group):
+        return False
+    # One row may take a unique value that another gives up: a value that comes from a neighbour keeps its order.
+    for other in group:
+        assert other.pre is not None
+        assert other.post is not None
+        for mine_before, mine, theirs_before, theirs in zip(step.pre, step.post, other.pre, other.post, strict=True):
+            if mine != mine_before and mine is not None and mine == theirs_before:
+                return False
+            if theirs != theirs_before and theirs is not None and theirs == mine_before:
+                return False
+    return True
+
+
+def _texts(cells: Cells | None, part: str, refs: list[dict[str, Any]]) -> list[str | None] | None:
+    return None if cells is None else [_text(cell, part, i, refs) for i, cell in enumerate(cells, 1)]
+
+
+def _text(cell: Cell, part: str, position: int, refs: list[dict[str, Any]]) -> str | None:
+    match cell:
+        case Filled():
+            return None
+        case NewId():
+            refs.append({"part": part, "position": position, **_reference(cell)})
+            return None
+        case JsonIds(text, ids):
+            refs.extend(
+                {"part": part, "position": position, "path": list(path), **_reference(new)} for path, new in ids
+            )
+            return text
+        case _:
+            return cell
+
+
+def _reference(new: NewId | str) -> dict[str, str]:
+    if isinstance(new, NewId):
+        return {"schema": new.table.schema, "table": new.table.name, "old": new.old}
+    return {"id": new}
+
+
+def _loose(cells: Cells | None) -> list[int]:
+    return [i for i, cell in enumerate(cells or (), 1) if isinstance(cell, Filled)]
+
+
+_COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\b": "\\b", "\f": "\\f", "\v": "\\v"})
+
+
+def copy_text(value: Any) -> str:
+    r"""Return one field of COPY's text format (``\N`` for NULL, arrays as literals)."""
+    if value is None:
+        return "\\N"
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, list | tuple):
+        return array_literal(value).translate(_COPY_ESCAPES)
+    return str(value).translate(_COPY_ESCAPES)
+
+
+def array_literal(values: Sequence[str | int | None]) -> str:
+    """Return a one-dimensional array as Postgres reads it."""
+    return "{" + ",".join(_element(value) for value in values) + "}"
+
+
+def _element(value: str | int | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -383,7 +383,7 @@ def _soft_delete(
     if by_old and by_new:
         if not others[0].real:
             return replace(start, decision=Decision.ALREADY_PRESENT, outcome="kept")
-        return others
+        return others[0], theirs
     if (by_old and others[1].real) or (by_new and others[0].real):
         who = "old" if by_old else "new"
         policy, name = _row_policy(context, start, column)

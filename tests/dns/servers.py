@@ -18,6 +18,11 @@ Handler = Callable[[bytes], "list[bytes]"]
 """Takes a query's wire, returns the packets to send back."""
 
 
+def silent(wire: bytes) -> list[bytes]:
+    """Never answer."""
+    return []
+
+
 def answering(*lines: str, ttl: int = 60, aa: bool = False) -> Handler:
     """Return a handler that answers each question with the RRs whose owner starts the line's chain."""
 
@@ -36,7 +41,7 @@ def answer(wire: bytes, *lines: str, ttl: int = 60, aa: bool = False) -> bytes:
     for line in lines:
         owner, rtype, data = line.split(" ", 2)
         response.answer.append(dns.rrset.from_text(owner, ttl, "IN", rtype, data))
-    return response.to_wire()
+    return response.to_wire(max_size=65535)
 
 
 class Server:
@@ -53,8 +58,10 @@ class Server:
         self.tcp = tcp or handler
         self.host = host
         self.delay = delay
+        self.hang_up = False
         self.received: list[tuple[bytes, tuple[str, int]]] = []
         self.port = 0
+        self._streams: list[asyncio.Future[None]] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -80,15 +87,21 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        server = await asyncio.start_server(self._stream, self.host, 0, family=family)
+        server = await asyncio.start_server(self._accept, self.host, 0, family=family)
         self.port = server.sockets[0].getsockname()[1]
         transport, _ = await self._loop.create_datagram_endpoint(
             lambda: _Datagrams(self), local_addr=(self.host, self.port), family=family
         )
         self._ready.set()
-        async with server:
-            await self._stop.wait()
+        await self._stop.wait()
+        server.close()
         transport.close()
+        for task in self._streams:
+            task.cancel()
+        await asyncio.gather(*self._streams, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._streams.append(asyncio.ensure_future(self._stream(reader, writer)))
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -99,7 +112,9 @@ class Server:
                 for packet in self.tcp(wire):
                     writer.write(struct.pack("!H", len(packet)) + packet)
                 await writer.drain()
-        except asyncio.IncompleteReadError:
+                if self.hang_up:
+                    break
+        except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
             writer.close()

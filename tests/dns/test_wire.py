@@ -126,7 +126,9 @@ def test_authority_section_keeps_soa_and_ns() -> None:
         pytest.param(b"", "shorter", id="empty"),
         pytest.param(response()[:11], "shorter", id="half a header"),
         pytest.param(response("other.example. 3 A 192.0.2.9"), "another name", id="only foreign records"),
-        pytest.param(response(f"{NAME} 3 CNAME a.example.", f"{NAME} 3 CNAME b.example."), "two CNAME", id="two CNAMEs"),
+        pytest.param(
+            response(f"{NAME} 3 CNAME a.example.", f"{NAME} 3 CNAME b.example."), "two CNAME", id="two CNAMEs"
+        ),
         pytest.param(response(name="www.example.com."), "another question", id="another name asked"),
         pytest.param(response(rtype="AAAA"), "another question", id="another type asked"),
         pytest.param(response()[:4] + b"\0\2" + response()[6:], "another question", id="two questions"),

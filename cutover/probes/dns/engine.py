@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import NamedTuple, Self, assert_never
 
 from cutover.errors import CutoverError
+from cutover.http import trust_store
 from cutover.observations.dns import Outcome, Reply, Resolver, Transport
 from cutover.probes.dns.stream import Answered, StreamError, Streams, failed
 from cutover.probes.dns.udp import Address, Flight, Flights
@@ -126,6 +127,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
+        trust_store(self._ca_files)  # a file that cannot be read is the user's error, before anything is asked
         self._loop = asyncio.get_running_loop()
         self._flights = Flights(self._loop, self)
         self._streams = Streams(self._ca_files)
@@ -270,7 +272,17 @@ class Engine:
     def _spawn(self, flight: Flight) -> None:
         task = self._loop.create_task(self._over_stream(flight))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: self._spent(done, flight))
+
+    def _spent(self, task: asyncio.Task[None], flight: Flight) -> None:
+        """Let go of a task; an error that nobody foresaw ends the batch, which would wait for ever."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            batch = flight.batch
+            assert isinstance(batch, _Batch)  # noqa: S101 - flights carry what this class gave them
+            if not batch.future.done():
+                batch.future.set_exception(error)
 
     async def _over_stream(self, flight: Flight) -> None:
         """Ask over a connection; the deadline counts from the first packet, over UDP or here."""

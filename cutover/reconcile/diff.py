@@ -24,6 +24,9 @@ SMALL = 2 << 20
 """Bytes on disk up to which a table is simply read whole."""
 
 
+_ROWS_PER_BLOCK = 80
+
+
 def choose(table: Table, readers: Sequence[Reader], plan: ScanPlan) -> tuple[str, str]:
     """Choose how to read a table, and say why.
 
@@ -91,7 +94,12 @@ def diff_table(
     if chosen == WHOLE_ROWS:
         _whole_rows(table, plan, sides, readers, tallies, executor, rows, new_exists=new_exists)
     else:
-        matcher = Matcher(len(readers), keyless=not table.key, folder=folder)
+        matcher = Matcher(
+            len(readers),
+            keyless=not table.key,
+            folder=folder,
+            expected=sum(sum(reader.extent) for reader in readers) * _ROWS_PER_BLOCK,
+        )
         counted = [_Counting(reader, side, rows) for side, reader in zip(sides, readers, strict=True)]
         if table.key:
             judge = Judge(table, plan, tuple(readers), tallies, new_exists=new_exists)
@@ -179,7 +187,7 @@ def _cancelled(
     by_hash: dict[int, Row] = {}
     for candidates, leftover in found:
         for number, (side, reader) in enumerate(zip(sides, readers, strict=True)):
-            there = candidates.positions[:, number] >= 0
+            there = candidates.there[:, number]
             keys, positions = candidates.key[there], candidates.positions[there, number]
             if leftover is not None:
                 mine = leftover.side == number

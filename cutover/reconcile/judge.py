@@ -147,21 +147,19 @@ class Judge:
     def candidates(self, found: Candidates) -> None:
         """Fetch and judge complete or final groups."""
         for start in range(0, len(found.key), _BATCH):
-            part = Candidates(*(field[start : start + _BATCH] for field in found))
-            self._part(part)
+            self._part(found.part(start, start + _BATCH))
 
     def _part(self, found: Candidates) -> None:
         if not len(found.key):
             return
-        positions = found.positions
         tainted = np.isin(found.key, list(self._tainted)) if self._tainted else np.zeros(len(found.key), bool)
         if self.with_base:
-            there = positions >= 0
+            there = found.there
             old_differs = (there[:, 0] != there[:, 1]) | (
                 there[:, 0] & there[:, 1] & (found.first[:, 0] != found.first[:, 1])
             )
         else:
-            old_differs = positions[:, 0] >= 0
+            old_differs = found.there[:, 0]
         whole = old_differs | tainted
         self._judge_values(found, whole)
         rest = ~whole
@@ -169,16 +167,15 @@ class Judge:
             self._judge_keys(found, rest)
 
     def _judge_values(self, found: Candidates, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
-        positions = found.positions[mask]
+        positions, there = found.positions[mask], found.there[mask]
         if not len(positions):
             return
         fetched = [
-            reader.fetch(column[column >= 0])
-            for reader, column in zip(self._sides, positions.T, strict=True)
+            reader.fetch(positions[there[:, side], side]) for side, reader in enumerate(self._sides)
         ]
-        for number, group in zip(found.key[mask].tolist(), positions.tolist(), strict=True):
+        for number, group, has in zip(found.key[mask].tolist(), positions.tolist(), there.tolist(), strict=True):
             rows = [
-                None if position < 0 else fetched[side][position] for side, position in enumerate(group)
+                fetched[side][position] if has[side] else None for side, position in enumerate(group)
             ]
             self._judge_group(number, rows)
 
@@ -195,37 +192,32 @@ class Judge:
 
     def _judge_keys(self, found: Candidates, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
         """Count keys that only new changed; whole rows are needed only where hashes of keys collide."""
-        positions = found.positions[mask]
-        numbers = found.key[mask].tolist()
-        sides = [1] if not self.with_base else [0, 2]
+        positions, there = found.positions[mask], found.there[mask].tolist()
         if self._plan.integer_key:
-            for number, group in zip(numbers, positions.tolist(), strict=True):
-                self._count_new((str(number),), group)
+            for number, has in zip(found.key[mask].tolist(), there, strict=True):
+                self._count_new((str(number),), has)
             return
+        sides = [0, 2] if self.with_base else [1]
         fetched = {
-            side: self._sides[side].fetch(column[column >= 0], self._key)
-            for side in sides
-            if (column := positions[:, side]) is not None
+            side: self._sides[side].fetch(positions[found.there[mask][:, side], side], self._key) for side in sides
         }
         collided = np.zeros(len(found.key), bool)
-        indexes = np.flatnonzero(mask)
-        for index, group in zip(indexes.tolist(), positions.tolist(), strict=True):
-            keys = {fetched[side][group[side]] for side in sides if group[side] >= 0}
+        for index, group, has in zip(np.flatnonzero(mask).tolist(), positions.tolist(), there, strict=True):
+            keys = {fetched[side][group[side]] for side in sides if has[side]}
             if len(keys) == 1:
-                key = keys.pop()
-                self._count_new(tuple(str(part) for part in key), group)
+                self._count_new(tuple(str(part) for part in keys.pop()), has)
             else:
                 collided[index] = True
         if collided.any():
             self._judge_values(found, collided)
 
-    def _count_new(self, key: Key, group: list[int]) -> None:
+    def _count_new(self, key: Key, has: list[bool]) -> None:
         if not self._new_exists:
             return
-        if not self.with_base or group[0] < 0:
+        if not self.with_base or not has[0]:
             self._tallies.new_changed(key, ChangeKind.INSERT)
         else:
-            self._tallies.new_changed(key, ChangeKind.DELETE if group[2] < 0 else ChangeKind.UPDATE)
+            self._tallies.new_changed(key, ChangeKind.UPDATE if has[2] else ChangeKind.DELETE)
 
     def leftover(self, left: Leftover) -> None:
         """Take rows that share their key's number with another row of the same side."""

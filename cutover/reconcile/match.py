@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from cutover.reconcile.reader import Int64s, Records, no_records
 
-_HELD = 3_000_000
+_HELD = 1_500_000
+_FRESH = 60_000
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SPILLED = np.dtype([("key", "<i8"), ("first", "<i8"), ("second", "<i8"), ("position", "<i8"), ("side", "<i8")])
 
@@ -28,15 +29,28 @@ class Candidates(NamedTuple):
     """Groups of rows with one key (hash) that are not the same everywhere.
 
     Attributes:
-        positions: shape (groups, sides); -1 where the side has no such row.
+        there: shape (groups, sides): the side has such a row.
+        positions: shape (groups, sides); 0 where it has none.
         first: shape (groups, sides): hashes as old and base are compared.
         second: shape (groups, sides): hashes as new and base are compared.
     """
 
     key: Int64s
+    there: npt.NDArray[np.bool_]
     positions: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     second: npt.NDArray[np.int64]
+
+
+    def part(self, start: int, end: int) -> Candidates:
+        """Return some of the groups."""
+        return Candidates(
+            self.key[start:end],
+            self.there[start:end],
+            self.positions[start:end],
+            self.first[start:end],
+            self.second[start:end],
+        )
 
 
 class Leftover(NamedTuple):
@@ -64,7 +78,8 @@ class Matcher:
         self._sides = sides
         self._keyless = keyless
         self._held = held
-        self._waiting: list[Records] = [no_records() for _ in range(sides)]
+        self._fresh = [no_records() for _ in range(sides)]
+        self._settled = [no_records() for _ in range(sides)]
         self._folder = folder
         self._partitions: _Partitions | None = None
         self._count = max(16, expected // held * 4)
@@ -72,7 +87,7 @@ class Matcher:
     @property
     def waiting(self) -> int:
         """How many rows are held in memory."""
-        return sum(len(each.key) for each in self._waiting)
+        return _count(self._fresh) + _count(self._settled)
 
     @property
     def spilled(self) -> bool:
@@ -80,29 +95,44 @@ class Matcher:
         return self._partitions is not None
 
     def add(self, chunks: Sequence[Records]) -> Candidates:
-        """Take more rows of each side; return the complete groups that differ."""
-        both = [_joined(wait, chunk) for wait, chunk in zip(self._waiting, chunks, strict=True)]
-        candidates, self._waiting = self._settle(both)
+        """Take more rows of each side; return complete groups that differ (others may follow later)."""
+        both = [_joined(wait, chunk) for wait, chunk in zip(self._fresh, chunks, strict=True)]
+        found, rest = self._settle(both)
+        self._fresh = rest
+        if _count(rest) > max(_FRESH, _count(self._settled) // 2):
+            # Rows that have waited for long are looked at again only now and then: else each round pays for them.
+            more, self._settled = self._settle(
+                [_joined(a, b) for a, b in zip(self._settled, rest, strict=True)]
+            )
+            self._fresh = [no_records() for _ in range(self._sides)]
+            found = _both(found, more)
         if self.waiting > self._held:
             if self._partitions is None:
                 self._partitions = _Partitions(self._folder, self._count)
-            for side, records in enumerate(self._waiting):
-                self._partitions.write(side, records)
-            self._waiting = [no_records() for _ in range(self._sides)]
-        return candidates
+            self._write_out()
+        return found
 
     def finish(self) -> Iterator[tuple[Candidates, Leftover]]:
         """Yield what is left: groups that lack a side, and rows that share a number within a side."""
+        none = Leftover(*(np.empty(0, np.int64),) * 3)
         if self._partitions is None:
-            yield self._rest(self._waiting)
-            return
-        for side, records in enumerate(self._waiting):
-            self._partitions.write(side, records)
-        self._waiting = [no_records() for _ in range(self._sides)]
-        for records_of in self._partitions.read(self._sides):
-            candidates, rest = self._settle(records_of)
-            yield candidates, Leftover(*(np.empty(0, np.int64),) * 3)
+            found, rest = self._settle([_joined(a, b) for a, b in zip(self._settled, self._fresh, strict=True)])
+            yield found, none
             yield self._rest(rest)
+            return
+        self._write_out()
+        for records_of in self._partitions.read(self._sides):
+            found, rest = self._settle(records_of)
+            yield found, none
+            yield self._rest(rest)
+
+    def _write_out(self) -> None:
+        for waiting in (self._settled, self._fresh):
+            for side, records in enumerate(waiting):
+                if self._partitions is not None:
+                    self._partitions.write(side, records)
+        self._settled = [no_records() for _ in range(self._sides)]
+        self._fresh = [no_records() for _ in range(self._sides)]
 
     def close(self) -> None:
         """Remove partition files."""
@@ -112,7 +142,11 @@ class Matcher:
 
     def _settle(self, records: Sequence[Records]) -> tuple[Candidates, list[Records]]:
         """Split into complete groups that differ, and rows that wait; complete equal groups are dropped."""
-        records = _without_aligned(records)
+        aligned, records = (None, records) if self._keyless else _without_aligned(records)
+        found, rest = self._settle_sorted(records)
+        return (found if aligned is None else _both(aligned, found)), rest
+
+    def _settle_sorted(self, records: Sequence[Records]) -> tuple[Candidates, list[Records]]:
         sides = self._sides
         key = np.concatenate([each.key for each in records])
         if not len(key):
@@ -138,15 +172,16 @@ class Matcher:
         if sides == 3:
             differs |= second[at[:, 0]] != second[at[:, 2]]
         changed = at[differs]
-        candidates = Candidates(key[changed[:, 0]], position[changed], first[changed], second[changed])
+        candidates = Candidates(
+            key[changed[:, 0]], np.ones(changed.shape, bool), position[changed], first[changed], second[changed]
+        )
         waits = np.ones(len(key), bool)
         waits[at.ravel()] = False
-        rest = []
-        for number in range(sides):
-            mine = waits & (side == number)
-            mine_first = first[mine]
-            mine_second = mine_first if same_fields else second[mine]
-            rest.append(Records(key[mine], mine_first, mine_second, position[mine]))
+        back = np.ones(len(key), bool)
+        back[order] = waits
+        bounds = np.cumsum([0, *(len(each.key) for each in records)])
+        # Those that wait keep the order in which they lie: it is how later rows find them.
+        rest = [_taken(each, back[start:end]) for each, start, end in zip(records, bounds, bounds[1:], strict=False)]
         return candidates, rest
 
     def _rest(self, records: Sequence[Records]) -> tuple[Candidates, Leftover]:
@@ -160,7 +195,8 @@ class Matcher:
         per_side = np.bincount(group * sides + side, minlength=len(distinct) * sides).reshape(-1, sides)
         shared = np.max(per_side, axis=1, initial=0) > 1
         in_shared = shared[group]
-        positions = np.full((len(distinct), sides), -1, np.int64)
+        there = per_side > 0
+        positions = np.zeros((len(distinct), sides), np.int64)
         firsts = np.zeros((len(distinct), sides), np.int64)
         seconds = np.zeros((len(distinct), sides), np.int64)
         plain = ~in_shared
@@ -168,13 +204,15 @@ class Matcher:
         firsts[group[plain], side[plain]] = first[plain]
         seconds[group[plain], side[plain]] = second[plain]
         single = ~shared
-        candidates = Candidates(distinct[single], positions[single], firsts[single], seconds[single])
+        candidates = Candidates(
+            distinct[single], there[single], positions[single], firsts[single], seconds[single]
+        )
         return candidates, Leftover(key[in_shared], side[in_shared], position[in_shared])
 
 
 def _no_candidates(sides: int) -> Candidates:
     none = np.empty((0, sides), np.int64)
-    return Candidates(np.empty(0, np.int64), none, none, none)
+    return Candidates(np.empty(0, np.int64), np.empty((0, sides), bool), none, none, none)
 
 
 def _joined(a: Records, b: Records) -> Records:
@@ -182,39 +220,123 @@ def _joined(a: Records, b: Records) -> Records:
         return b
     if not len(b.key):
         return a
-    first = np.concatenate([a.first, b.first])
-    same = a.second is a.first and b.second is b.first
+    return joined([a, b])
+
+
+def joined(parts: Sequence[Records]) -> Records:
+    """Put parts of one side together; arrays that were one (see :class:`Records`) stay one."""
+    key = np.concatenate([part.key for part in parts])
+    first = np.concatenate([part.first for part in parts])
+    same = all(part.second is part.first for part in parts)
+    keyed = all(part.position is part.key for part in parts)
     return Records(
-        np.concatenate([a.key, b.key]),
+        key,
         first,
-        first if same else np.concatenate([a.second, b.second]),
-        np.concatenate([a.position, b.position]),
+        first if same else np.concatenate([part.second for part in parts]),
+        key if keyed else np.concatenate([part.position for part in parts]),
     )
 
 
-def _without_aligned(records: Sequence[Records]) -> Sequence[Records]:
-    """Drop rows that are the same on every side at the same index: the cheap case of untouched copies."""
-    length = min(len(each.key) for each in records)
-    if length == 0:
-        return records
-    one = records[0]
-    same = np.ones(length, bool)
-    for number, other in enumerate(records[1:], start=1):
-        same &= one.key[:length] == other.key[:length]
-        if number == 1:
-            same &= one.first[:length] == other.first[:length]
-        else:
-            same &= one.second[:length] == other.second[:length]
-    if not same.any():
-        return records
-    found = []
-    for each in records:
-        keep = np.ones(len(each.key), bool)
-        keep[:length] = ~same
-        first = each.first[keep]
-        second = first if each.second is each.first else each.second[keep]
-        found.append(Records(each.key[keep], first, second, each.position[keep]))
+def _count(records: Sequence[Records]) -> int:
+    return sum(len(each.key) for each in records)
+
+
+def _both(a: Candidates, b: Candidates) -> Candidates:
+    if not len(a.key):
+        return b
+    if not len(b.key):
+        return a
+    return Candidates(*(np.concatenate([x, y]) for x, y in zip(a, b, strict=True)))
+
+
+def _without_aligned(records: Sequence[Records]) -> tuple[Candidates | None, Sequence[Records]]:
+    """Settle rows that lie in the same order on every side, without sorting: the usual case of copies."""
+    base = records[0]
+    size = len(base.key)
+    if size == 0 or any(len(each.key) == 0 for each in records):
+        return None, records
+    partner = []
+    for other in records[1:]:
+        index = _alignment(other.key, base.key)
+        matched = np.flatnonzero(index >= 0)
+        of_base = np.full(size, -1, np.int64)
+        of_base[index[matched]] = matched
+        if np.count_nonzero(of_base >= 0) != len(matched):
+            # Two rows of a side share a number: only their values can tell them apart.
+            return None, records
+        partner.append(of_base)
+    complete = partner[0] >= 0
+    for each in partner[1:]:
+        complete &= each >= 0
+    at = [np.flatnonzero(complete)]
+    at += [each[at[0]] for each in partner]
+    differs = base.first[at[0]] != records[1].first[at[1]]
+    if len(records) == 3:
+        differs |= base.second[at[0]] != records[2].second[at[2]]
+    picked = [each[differs] for each in at]
+    found = Candidates(
+        base.key[picked[0]],
+        np.ones((len(picked[0]), len(records)), bool),
+        np.stack([each.position[index] for each, index in zip(records, picked, strict=True)], axis=1),
+        np.stack([each.first[index] for each, index in zip(records, picked, strict=True)], axis=1),
+        np.stack([each.second[index] for each, index in zip(records, picked, strict=True)], axis=1),
+    )
+    rest = []
+    for side, index in zip(records, at, strict=True):
+        keep = np.ones(len(side.key), np.bool_)
+        keep[index] = False
+        rest.append(_taken(side, keep))
+    return found, rest
+
+
+def _taken(records: Records, keep: npt.NDArray[np.bool_]) -> Records:
+    """Pick rows; arrays that were one stay one."""
+    key = records.key[keep]
+    first = records.first[keep]
+    second = first if records.second is records.first else records.second[keep]
+    return Records(key, first, second, key if records.position is records.key else records.position[keep])
+
+
+def _alignment(keys: Int64s, base: Int64s) -> Int64s:
+    """For each key, where the same key lies in ``base``, or -1; only keys in the same order are found.
+
+    A sixteenth of the keys serve as anchors and are looked up by sorting. Between two anchors all keys have
+    the same distance to their counterparts, but for rows inserted or deleted in between: the distance is
+    tried once from the anchor before and once from the one after.
+    """
+    size = len(keys)
+    found = np.full(size, -1, np.int64)
+    mine, theirs = _anchors(keys), _anchors(base)
+    if not len(mine) or not len(theirs):
+        return found
+    order = np.argsort(base[theirs], kind="stable")
+    ordered = base[theirs][order]
+    at = np.minimum(np.searchsorted(ordered, keys[mine]), len(ordered) - 1)
+    hit = ordered[at] == keys[mine]
+    anchors, distance = mine[hit], theirs[order[at[hit]]] - mine[hit]
+    if not len(anchors):
+        return found
+    index = np.arange(size)
+    spans = np.diff(np.concatenate([[0], anchors[1:], [size]]))
+    forward = index + np.repeat(distance, spans)
+    good = _same_at(keys, base, forward)
+    found[good] = forward[good]
+    open_ = np.flatnonzero(~good)
+    spans = np.diff(np.concatenate([[0], anchors[:-1] + 1, [size]]))
+    backward = open_ + np.repeat(distance, spans)[open_]
+    good = _same_at(keys[open_], base, backward)
+    found[open_[good]] = backward[good]
     return found
+
+
+def _anchors(keys: Int64s) -> Int64s:
+    return np.flatnonzero((keys.view(np.uint64) * _MIX) >> np.uint64(60) == 0)
+
+
+def _same_at(keys: Int64s, base: Int64s, index: Int64s) -> npt.NDArray[np.bool_]:
+    inside: npt.NDArray[np.bool_] = (index >= 0) & (index < len(base))
+    inside &= base[np.where(inside, index, 0)] == keys
+    return inside
 
 
 def _complete_groups(key: Int64s, side: Int64s, rank: Int64s | None, sides: int) -> Int64s:

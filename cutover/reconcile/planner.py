@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -13,7 +14,10 @@ from pathlib import Path
 from psycopg import sql
 
 from cutover.errors import CutoverError
+from cutover.reconcile.base import DumpBase
+from cutover.reconcile.catalogue import read_catalogue
 from cutover.reconcile.diff import diff_table
+from cutover.reconcile.dump import read_dump
 from cutover.reconcile.model import Schema, Side, Table, TableName, Tally
 from cutover.reconcile.options import Options
 from cutover.reconcile.scan import Advance
@@ -73,15 +77,32 @@ def open_sources(
         new_side = Database(Side.NEW, new, statement_timeout=statement_timeout)
         opened.append(new_side)
         base_side: Base | None = None
-        if base is not None:
-            base_side = UrlBase(
-                Database(Side.BASE, base, statement_timeout=statement_timeout), options.schemas
-            )
+        if base is not None and is_url(base):
+            base_side = UrlBase(Database(Side.BASE, base, statement_timeout=statement_timeout), options.schemas)
+        elif base is not None:
+            base_side = _dump_base(Path(base), old_side, options, folder)
+        if base_side is not None:
             opened.append(base_side)
         yield Sources(old=old_side, new=new_side, base=base_side, options=options)
     finally:
         for each in opened:
             each.close()
+
+
+def is_url(base: str) -> bool:
+    """Tell a database's URL or DSN from the path of a dump."""
+    return base.startswith(("postgres://", "postgresql://")) or bool(re.search(r"\b(host|dbname|service)\s*=", base))
+
+
+def _dump_base(path: Path, old: Database, options: Options, folder: Path) -> Base:
+    catalogue = read_catalogue(old, options.schemas)
+
+    def wanted(name: TableName) -> bool:
+        # Partitions have names (and perhaps schemas) of their own, and may be gone from old by now.
+        named = str(name) in options.exclude or name.name in options.exclude
+        return not named and (name.schema in options.schemas or name in catalogue.partitions)
+
+    return DumpBase(path, read_dump(path, folder, wanted), old, catalogue)
 
 
 def read_schema(sources: Sources) -> Schema:

@@ -19,8 +19,6 @@ from cutover.reconcile.session import ConnectionCutError, Database, text_rows
 T = TypeVar("T")
 Int64s = npt.NDArray[np.int64]
 
-_PACKED = np.dtype([("key", ">i8"), ("first", ">i8"), ("block", ">u4"), ("offset", ">u2")])
-_PACKED_TWO = np.dtype([("key", ">i8"), ("first", ">i8"), ("second", ">i8"), ("block", ">u4"), ("offset", ">u2")])
 LAST_BLOCK = 0xFFFFFFFE
 """An open end: rows after the measured extent are seen too."""
 _FETCH_BYTES = 8 << 20
@@ -34,7 +32,7 @@ class Records(NamedTuple):
         key: the integer key, or a hash of the key.
         first: the row's hash as old and base are compared (or a flag, see ``xmin``).
         second: the row's hash as new and base are compared; the same array where the columns are the same.
-        position: where the row lies, for :meth:`Reader.fetch`.
+        position: where the row lies, for :meth:`Reader.fetch`; the key's own array where rows are fetched by key.
     """
 
     key: Int64s
@@ -110,11 +108,16 @@ class NoRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expressions:
-    """SQL for one side's numbers: int8 expressions over the leaf's own columns."""
+    """SQL for one side's numbers: int8 expressions over the leaf's own columns.
+
+    Attributes:
+        by_key: rows are fetched by their integer key, which has an index, instead of by position.
+    """
 
     key: sql.Composable
     first: sql.Composable
     second: sql.Composable | None = None
+    by_key: bool = False
 
 
 class DatabaseReader:
@@ -186,14 +189,15 @@ class DatabaseReader:
         """Return the scan of one block range as a value that any machine could run."""
         if self._expressions is None:
             raise LookupError(f"{self._table.name}: no scan was planned")
-        numbers = [self._expressions.key, self._expressions.first]
-        if self._expressions.second is not None:
-            numbers.append(self._expressions.second)
-        packed = sql.SQL(" || ").join(
-            [*(sql.SQL("int8send({})").format(each) for each in numbers), sql.SQL("tidsend(ctid)")]
-        )
-        query = sql.SQL("SELECT string_agg({}, ''::bytea) FROM ONLY {} WHERE ctid >= {} AND ctid < {}").format(
-            packed, self._leaf(chunk.leaf), _tid(chunk.start), _tid(chunk.end)
+        wanted: list[sql.Composable] = [
+            sql.SQL("string_agg(int8send({}), ''::bytea)").format(each)
+            for each in (self._expressions.key, self._expressions.first, self._expressions.second)
+            if each is not None
+        ]
+        if not self._expressions.by_key:
+            wanted.append(sql.SQL("string_agg(tidsend(ctid), ''::bytea)"))
+        query = sql.SQL("SELECT {} FROM ONLY {} WHERE ctid >= {} AND ctid < {}").format(
+            sql.SQL(", ").join(wanted), self._leaf(chunk.leaf), _tid(chunk.start), _tid(chunk.end)
         )
         return ScanTask(
             side=self._database.side,
@@ -202,6 +206,7 @@ class DatabaseReader:
             query=query.as_string(None),
             leaf=chunk.leaf,
             two=self._expressions.second is not None,
+            by_key=self._expressions.by_key,
         )
 
     def scan(self, chunk: Chunk) -> Records:
@@ -212,6 +217,8 @@ class DatabaseReader:
     def fetch(self, positions: Int64s, columns: Sequence[int] | None = None) -> dict[int, Row]:
         """Fetch rows by position: a position is valid because the snapshot keeps its row version."""
         select = self._select if columns is None else [self._select[column] for column in columns]
+        if self._expressions is not None and self._expressions.by_key:
+            return self._fetch_by_key(positions, select)
         found: dict[int, Row] = {}
         leaves = positions >> 48
         for number in np.unique(leaves):
@@ -225,6 +232,21 @@ class DatabaseReader:
                 for row in self._retrying(partial(_all, query=query, parameters=[some])):
                     block, offset = str(row[0])[1:-1].split(",")
                     found[int(number) << 48 | int(block) << 16 | int(offset)] = row[1:]
+        return found
+
+    def _fetch_by_key(self, keys: Int64s, select: Sequence[sql.Composable]) -> dict[int, Row]:
+        key = sql.Identifier(self._table.key[0])
+        # A partitioned table is read through its root; a plain one without its children.
+        source = sql.SQL("{}" if self._raw.relkind == "p" else "ONLY {}").format(sql.Identifier(*self._raw.name))
+        query = sql.SQL("SELECT {}, {} FROM {} WHERE {} = ANY(%s::int8[])").format(
+            key, sql.SQL(", ").join(select), source, key
+        )
+        found: dict[int, Row] = {}
+        ordered = np.sort(keys).tolist()
+        for start in range(0, len(ordered), 5000):
+            some = ordered[start : start + 5000]
+            for row in self._retrying(partial(_all, query=query, parameters=[some])):
+                found[int(row[0] or 0)] = row[1:]
         return found
 
     def _retrying(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
@@ -249,6 +271,7 @@ class ScanTask:
     query: str
     leaf: int
     two: bool
+    by_key: bool
 
 
 def run_on(connection: psycopg.Connection[Any], task: ScanTask) -> Records:
@@ -256,8 +279,9 @@ def run_on(connection: psycopg.Connection[Any], task: ScanTask) -> Records:
     with connection.cursor(binary=True) as cursor:
         cursor.execute(task.query.encode())
         result = cursor.pgresult
-        raw = (result.get_value(0, 0) if result else None) or b""
-    return unpack(raw, task.leaf, two=task.two)
+        width = result.nfields if result else 0
+        columns = [(result.get_value(0, each) if result else None) or b"" for each in range(width)]
+    return unpack(columns, task.leaf, two=task.two, by_key=task.by_key)
 
 
 def _tid(block: int) -> sql.SQL:
@@ -287,14 +311,17 @@ def _batches(
     connection.execute("CLOSE cutover_read")
 
 
-def unpack(raw: bytes, leaf: int, *, two: bool) -> Records:
-    """Read what :meth:`DatabaseReader.scan` packed."""
-    fields = np.frombuffer(raw, _PACKED_TWO if two else _PACKED)
-    first = fields["first"].astype(np.int64)
-    position = fields["block"].astype(np.int64) << 16 | fields["offset"].astype(np.int64)
-    return Records(
-        key=fields["key"].astype(np.int64),
-        first=first,
-        second=fields["second"].astype(np.int64) if two else first,
-        position=position | np.int64(leaf << 48),
-    )
+_TID = np.dtype([("block", ">u4"), ("offset", ">u2")])
+
+
+def unpack(columns: Sequence[bytes], leaf: int, *, two: bool, by_key: bool) -> Records:
+    """Read what a :class:`ScanTask` returns: one byte string per field, in network order."""
+    key = np.frombuffer(columns[0], ">i8").astype(np.int64)
+    # Hashes are only compared for equality: their bytes need not be turned round.
+    first = np.frombuffer(columns[1], np.int64)
+    second = np.frombuffer(columns[2], np.int64) if two else first
+    if by_key:
+        return Records(key, first, second, key)
+    tids = np.frombuffer(columns[-1], _TID)
+    position = tids["block"].astype(np.int64) << 16 | tids["offset"].astype(np.int64)
+    return Records(key, first, second, position | np.int64(leaf << 48))

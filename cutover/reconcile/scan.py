@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from cutover.reconcile.match import Candidates, Leftover, Matcher
+from cutover.reconcile.match import Candidates, Leftover, Matcher, joined
 from cutover.reconcile.reader import LAST_BLOCK, Chunk, Reader, Records, no_records
 
 TARGET_SECONDS = 0.4
@@ -163,16 +161,6 @@ def _taken(sides: Sequence[_Side]) -> list[Records]:
         elif len(parts) == 1:
             taken.append(parts[0])
         else:
-            taken.append(_joined(parts))
+            taken.append(joined(parts))
     return taken
 
-
-def _joined(parts: Sequence[Records]) -> Records:
-    first = np.concatenate([part.first for part in parts])
-    same = all(part.second is part.first for part in parts)
-    return Records(
-        np.concatenate([part.key for part in parts]),
-        first,
-        first if same else np.concatenate([part.second for part in parts]),
-        np.concatenate([part.position for part in parts]),
-    )

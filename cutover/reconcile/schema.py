@@ -105,7 +105,9 @@ def _table(
     only_old = tuple(each for each in mine if each not in theirs)
     only_new = tuple(each for each in theirs if each not in mine)
     held = base.get(name) if base is not None else None
-    not_in_base = () if held is None else tuple(each for each in mine if each not in held)
+    not_in_base = () if held is None else tuple(
+        each for each, column in mine.items() if each not in held and not column.generated
+    )
     retyped = tuple(
         each for each, column in mine.items() if each in theirs and not same_text(column, theirs[each])
     )

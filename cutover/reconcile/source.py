@@ -62,7 +62,8 @@ class ScanPlan:
                 transcode=self.transcode,
                 retyped=self.retyped,
             )
-        return Expressions(key=key, first=first, second=second)
+        indexed = any(unique.columns == self.key and not unique.partial for unique in raw.uniques)
+        return Expressions(key=key, first=first, second=second, by_key=self.integer_key and indexed)
 
 
 class Base(Protocol):
@@ -93,6 +94,10 @@ class Base(Protocol):
         """What tells this state of base from any other (for resuming)."""
         ...
 
+    def refresh(self, old: Catalogue) -> None:
+        """A snapshot was lost: read anew what depends on one. ``old`` is old's present catalogue."""
+        ...
+
     def close(self) -> None:
         """Let go of sessions and files."""
         ...
@@ -108,6 +113,7 @@ class UrlBase:
 
     def __init__(self, database: Database, schemas: tuple[str, ...]) -> None:
         self.database = database
+        self._schemas = schemas
         self.catalogue = read_catalogue(database, schemas)
 
     @property
@@ -151,6 +157,10 @@ class UrlBase:
         """Its snapshot."""
         return instant(self.database)
 
+    def refresh(self, old: Catalogue) -> None:
+        """Read its catalogue again."""
+        self.catalogue = read_catalogue(self.database, self._schemas)
+
     def close(self) -> None:
         """End its sessions."""
         self.database.close()
@@ -190,6 +200,8 @@ class Sources:
             Side.OLD: read_catalogue(self.old, self.options.schemas),
             Side.NEW: read_catalogue(self.new, self.options.schemas),
         }
+        if self.base is not None:
+            self.base.refresh(self.catalogues[Side.OLD])
         self.level = agreed_level(self.databases)
         self.transcode = len({database.info.encoding for database in self.databases}) > 1
         self.notes = []
@@ -222,7 +234,11 @@ class Sources:
             theirs = [each for raw in raws if (each := raw.column(column.name)) is not None]
             if any(not same_text(theirs[0], other) for other in theirs[1:]):
                 retyped.add(column.name)
-        first = tuple(each for each in table.column_names if each not in table.columns_only_new)
+        # Generated columns follow from others, and a dump lacks them: they decide nothing.
+        derived = {column.name for raw in raws for column in raw.columns if column.generated}
+        first = tuple(
+            each for each in table.column_names if each not in table.columns_only_new and each not in derived
+        )
         second = tuple(
             each for each in first if each not in table.columns_only_old and each not in table.columns_not_in_base
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.world.nameservers import Nameserver
 from tests.world.resolvers import Unbound
-from tests.world.world import NAME, World
+from tests.world.world import AWS_ENVIRONMENT, NAME, World
 
 HELP = """\
 Commands (one a line):
@@ -76,6 +76,10 @@ def tour(world: World, plan: Path) -> str:
         "           "
         + f"curl --cacert {world.folder / 'ca.pem'} --resolve {NAME}:{world.old.port}:{world.old.address} "
         + world.old.url,
+        "           "
+        + f"aws --endpoint-url {world.aws.endpoint_url} route53 list-resource-record-sets "
+        + f"--hosted-zone-id {world.hosted_zone.id}",
+        "Before:    export " + " ".join(f"{key}={value}" for key, value in AWS_ENVIRONMENT.items()),
         f"Then:      cutover preflight --plan {plan}",
         f"           cutover watch --plan {plan}",
         "",
@@ -92,7 +96,7 @@ def main() -> None:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with World(folder=folder) as world:
-        print(tour(world, world.plan()), flush=True)
+        print(tour(world, world.plan(route53=True)), flush=True)
         try:
             for line in sys.stdin:
                 if line.strip() == "quit":

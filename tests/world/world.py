@@ -10,6 +10,13 @@ Example (pytest: the fixture ``world`` makes one a test, see ``tests/world/fixtu
         world.authority.set_records("example.com", "app", "AAAA", 60, ["::1"])
         world.old.everything = Page(503, b"down for maintenance")
         world.roll_back()
+        world.aws.account.hold = True                      # changes stay PENDING
+        world.aws.account.put(world.hosted_zone, record("app.example.com", "A", 60, "..."))
+
+``example.com`` is a hosted zone of an AWS account (:mod:`tests.world.cloud`): what changes there is served by the
+zone's servers at once and stands in CloudTrail. ``world.authority.set_records`` goes behind Route 53's back.
+DNS servers here know no routing: of weighted, latency... record sets they serve the one with the highest weight
+(else the first).
 
 What it holds at the start: ``app.example.com A`` -> ``world.old`` with TTL 3600; ``www.example.com`` is a CNAME to
 ``ingress.porter.example``, a vendor's zone, that leads to ``world.old`` too; ``sst.example.com`` leads to
@@ -30,6 +37,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.world.authority import Authority
+from tests.world.aws import Aws
+from tests.world.cloud import Change, HostedZone, RecordSet, record
 from tests.world.origin import CertificateAuthority, Origin
 from tests.world.process import common_port, scratch
 from tests.world.resolvers import Unbound
@@ -49,7 +58,8 @@ class World:
         folder: where the plan, the CA file and the access logs are written; a temporary one by default.
 
     Attributes:
-        authority, resolvers, old, new, ca: the parts.
+        authority, resolvers, old, new, ca, aws: the parts.
+        hosted_zone: ``example.com`` in the AWS account.
         folder: see above.
     """
 
@@ -68,7 +78,9 @@ class World:
         self.folder = folder or scratch("world")
         self.ca = CertificateAuthority()
         self.authority = Authority()
+        self.aws = Aws()
         self.resolvers: dict[str, Unbound] = {}
+        self._served: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -97,15 +109,18 @@ class World:
         self.new = self.origin("sst-1", new, port, log="new.log")
         authority.add_zone(ZONE, minimum=60)
         authority.add_zone(VENDOR_ZONE, servers=("ns3", "ns4"))
-        authority.edit(
-            ZONE,
-            {
-                ("app", "A"): (self.ttl, (old,)),
-                ("www", "CNAME"): (self.ttl, (f"ingress.{VENDOR_ZONE}.",)),
-                ("sst", "A"): (60, (new,)),
-            },
-        )
         authority.set_records(VENDOR_ZONE, "ingress", "A", 60, [old])
+        self._stack.enter_context(self.aws)
+        account = self.aws.account
+        delegated = [authority.servers[name].name for name in ("ns1", "ns2")]
+        self.hosted_zone = account.create_zone(ZONE, name_servers=delegated)
+        account.on_change = self._serve
+        account.put(
+            self.hosted_zone,
+            record(NAME, "A", self.ttl, old),
+            record(f"www.{ZONE}", "CNAME", self.ttl, f"ingress.{VENDOR_ZONE}."),
+            record(f"sst.{ZONE}", "A", 60, new),
+        )
         for number, name in enumerate(self._wanted):
             self.resolvers[name] = Unbound(
                 authority,
@@ -144,28 +159,60 @@ class World:
         """Environment for a child process: throw-away AWS credentials, and no look at the machine's own."""
         return {**os.environ, **AWS_ENVIRONMENT}
 
-    def set_ttl(self, ttl: int, *, servers: tuple[str, ...] | None = None) -> None:
+    def set_ttl(self, ttl: int, *, servers: tuple[str, ...] | None = None) -> Change | None:
         """Change the TTL of ``app.example.com`` and nothing else."""
         _, data = self.authority.records(ZONE, "app", "A")
         self.ttl = ttl
-        self.authority.set_records(ZONE, "app", "A", ttl, data, servers=servers)
+        return self.point(*data, servers=servers)
 
-    def cut_over(self, *, servers: tuple[str, ...] | None = None) -> None:
+    def cut_over(self, *, servers: tuple[str, ...] | None = None) -> Change | None:
         """Point ``app.example.com`` at new (on some servers only, to stage one that is behind)."""
-        self.authority.set_records(ZONE, "app", "A", self.ttl, [self.new.address], servers=servers)
+        return self.point(self.new.address, servers=servers)
 
-    def roll_back(self, *, servers: tuple[str, ...] | None = None) -> None:
+    def roll_back(self, *, servers: tuple[str, ...] | None = None) -> Change | None:
         """Point ``app.example.com`` at old again."""
-        self.authority.set_records(ZONE, "app", "A", self.ttl, [self.old.address], servers=servers)
+        return self.point(self.old.address, servers=servers)
+
+    def point(self, *addresses: str, servers: tuple[str, ...] | None = None) -> Change | None:
+        """Point ``app.example.com`` somewhere: by Route 53 and its CloudTrail, or behind their back on ``servers``."""
+        if servers is not None:
+            self.authority.set_records(ZONE, "app", "A", self.ttl, addresses, servers=servers)
+            return None
+        change = self.aws.account.change(self.hosted_zone, [("UPSERT", record(NAME, "A", self.ttl, *addresses))])
+        self.authority.set_records(ZONE, "app", "A", self.ttl, addresses)  # also where a server was behind
+        return change
+
+    def _serve(self, zone: HostedZone) -> None:
+        """Let the zone's servers serve what Route 53 holds."""
+        if zone is not self.hosted_zone:
+            return
+        wanted: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {}
+        for each in sorted(zone.record_sets, key=_weight):
+            if each["Type"] not in ("NS", "SOA") and "AliasTarget" not in each:
+                data = tuple(item["Value"] for item in each["ResourceRecords"])
+                name = each["Name"].replace(r"\052", "*")
+                wanted[name, each["Type"]] = (each["TTL"], data)
+        nothing: tuple[int, tuple[str, ...]] = (0, ())
+        gone = dict.fromkeys(self._served.keys() - wanted.keys(), nothing)
+        fresh = {key: value for key, value in wanted.items() if self._served.get(key) != value}
+        self._served = wanted
+        if gone or fresh:
+            self.authority.edit(ZONE, {**gone, **fresh})
 
     def plan(
-        self, changes: Mapping[str, Any] | None = None, *, walk: bool = False, path: Path | None = None
+        self,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        walk: bool = False,
+        route53: bool = False,
+        path: Path | None = None,
     ) -> Path:
         """Write a plan that describes this world.
 
         Args:
             changes: merged into the plan, tables by key; a list replaces a list; None removes a key.
             walk: give the world's root server instead of each zone's authorities.
+            route53: let Route 53 be asked as well (needs :attr:`environment`, or the tests' own).
             path: where; ``cutover.toml`` in :attr:`folder` by default.
         """
         plan: dict[str, Any] = {
@@ -176,7 +223,7 @@ class World:
                     "types": ["A"],
                     "old": [self.old.address],
                     "new": [self.new.address],
-                    "provider": "none",
+                    "provider": "route53" if route53 else "none",
                 }
             ],
             "dns": {"resolvers": self.panel, "interception_canary": ""},
@@ -192,6 +239,8 @@ class World:
             "gate": {"interval": "1s", "soak": "3s", "traffic": "optional", "writes": "none"},
         }
         plan["dns"] |= {"roots": self.authority.roots} if walk else {"authorities": self.authorities}
+        if route53:
+            plan["providers"] = {"route53": {"endpoint_url": self.aws.endpoint_url}}
         target = path or self.folder / "cutover.toml"
         target.write_text(to_toml(merged(plan, changes or {})))
         return target
@@ -205,6 +254,10 @@ AWS_ENVIRONMENT = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
+
+
+def _weight(record_set: RecordSet) -> tuple[int, str]:
+    return record_set.get("Weight", 0), record_set.get("SetIdentifier", "")
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,9 +93,9 @@ def _session(meta: Meta) -> Iterator[str]:
             yield f"SET {name} = {_quoted(value)};\n"
     yield f"""\
 DO $check$ BEGIN
-    IF current_database() <> {_quoted(meta.new.database)} OR {_quoted(meta.new.system_identifier)} <> CASE
+    IF current_database() <> {_quoted(meta.new.database)} OR {_quoted(meta.new.system_identifier)} <> (CASE
         WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
-        THEN (SELECT system_identifier::text FROM pg_control_system()) ELSE '' END THEN
+        THEN (SELECT system_identifier::text FROM pg_control_system()) ELSE '' END) THEN
         RAISE EXCEPTION 'this is not the database that the bundle was made for';
     END IF;
     IF current_setting('session_replication_role') <> 'origin' THEN
@@ -104,8 +104,10 @@ DO $check$ BEGIN
     IF NOT pg_try_advisory_lock(1668641647, 1986359924) THEN
         RAISE EXCEPTION 'another apply or undo is at work';
     END IF;
-    IF to_regclass('cutover.run') IS NOT NULL AND EXISTS (SELECT FROM cutover.run WHERE protocol <> {PROTOCOL}) THEN
-        RAISE EXCEPTION 'schema cutover holds runs of another version of cutover';
+    IF to_regclass('cutover.run') IS NOT NULL THEN
+        IF EXISTS (SELECT FROM cutover.run WHERE protocol <> {PROTOCOL}) THEN
+            RAISE EXCEPTION 'schema cutover holds runs of another version of cutover';
+        END IF;
     END IF;
 END $check$;
 """

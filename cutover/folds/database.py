@@ -1,0 +1,276 @@
+"""How many rows each database wrote, and when, from the stream of counter readings.
+
+Two readings are compared only when they come from the same counters: same cluster, database and timeline, no
+reset in between, no table dropped, made anew or rewritten. Otherwise the step between them is *broken*: what
+was written in it is not known.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from cutover.observations.base import Observation
+from cutover.observations.database import BaselineTaken, FenceProven, FenceReleased, ReconcileVerified
+from cutover.observations.traffic import DatabaseReading, TableWrites
+from cutover.plan import Plan
+
+_MOST_STEPS = 20_000
+
+
+class Rows(NamedTuple):
+    """Row writes by kind."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.inserted + self.updated + self.deleted
+
+    def plus(self, other: Rows) -> Rows:
+        """Return the sum."""
+        return Rows(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def minus(self, other: Rows) -> Rows:
+        """Return the difference, never below zero."""
+        return Rows(*(max(0, mine - theirs) for mine, theirs in zip(self, other, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What changed between two readings that follow each other. Steps in which nothing changed are not kept.
+
+    Attributes:
+        rows: what was written for certain, by table.
+        broken: why there may be more, "" when that is all.
+    """
+
+    before: datetime
+    after: datetime
+    rows: Mapping[str, Rows]
+    broken: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one database wrote since an instant.
+
+    Attributes:
+        total: rows proven to have been written after it.
+        rows: the same by table.
+        first: between which readings the first of them was written.
+        unknown: why there may be more; "" when ``total`` is all.
+        until: the last reading.
+    """
+
+    since: datetime
+    until: datetime | None
+    total: int = 0
+    rows: Mapping[str, Rows] = field(default_factory=dict)
+    first: tuple[datetime, datetime] | None = None
+    unknown: str = ""
+
+    @property
+    def kinds(self) -> Rows:
+        """All tables together."""
+        together = Rows()
+        for rows in self.rows.values():
+            together = together.plus(rows)
+        return together
+
+    def told(self, most: int = 3) -> str:
+        """Name the tables with the most writes: ``orders 12, items 30 and 2 more``."""
+        by_size = sorted(self.rows.items(), key=lambda item: (-item[1].total, item[0]))
+        named = [f"{table.removeprefix('public.')} {rows.total}" for table, rows in by_size[:most]]
+        rest = f" and {len(by_size) - most} more" if len(by_size) > most else ""
+        return ", ".join(named) + rest
+
+
+class DatabaseFold:
+    """Steps of both databases, and the states of them that were verified."""
+
+    def __init__(self, plan: Plan) -> None:
+        database = plan.database
+        self._exclude = (
+            frozenset(qualified(database.exclude, database.schemas)) if database is not None else frozenset()
+        )
+        self._first: dict[str, datetime] = {}
+        self._last: dict[str, DatabaseReading] = {}
+        self._steps: dict[str, list[Step]] = {"old": [], "new": []}
+        self.verified: ReconcileVerified | None = None
+
+    def add(self, observation: Observation) -> None:
+        """Take one observation."""
+        match observation:
+            case DatabaseReading():
+                self._read(observation)
+            case BaselineTaken(counters=counters):
+                self._read(counters)
+            case FenceProven(counters=counters) | FenceReleased(counters=counters):
+                if counters is not None:
+                    self._read(counters)
+            case ReconcileVerified():
+                self._read(observation.old)
+                if observation.new is not None:
+                    self._read(observation.new)
+                if observation.balanced:
+                    self.verified = observation
+
+    def last(self, side: str) -> DatabaseReading | None:
+        """Return the latest reading of a side."""
+        return self._last.get(side)
+
+    def verified_at(self, side: str) -> datetime | None:
+        """Return when a balanced ``reconcile --verify`` last read a side's counters."""
+        if self.verified is None:
+            return None
+        reading = self.verified.old if side == "old" else self.verified.new
+        return (reading or self.verified.old).at
+
+    def written(self, side: str, since: datetime) -> Written:
+        """Return what a database wrote after an instant, as far as the readings prove it."""
+        first, last = self._first.get(side), self._last.get(side)
+        if first is None or last is None:
+            return Written(since, None, unknown="its counters were never read")
+        rows: Counter[str] = Counter()
+        by_table: dict[str, Rows] = {}
+        when: tuple[datetime, datetime] | None = None
+        unknown = ""
+        if first > since:
+            unknown = f"its counters were first read at {_clock(first)}: what it wrote before is not known"
+        for step in self._steps[side]:
+            if step.after <= since:
+                continue
+            between = f"{_clock(step.before)} and {_clock(step.after)}"
+            if step.broken:
+                unknown = unknown or f"between {between} {step.broken}"
+            spans = sum(each.total for each in step.rows.values())
+            if not spans:
+                continue
+            if step.before < since:
+                unknown = unknown or (
+                    f"{spans} rows were written between the readings at {between}: before or after {_clock(since)}"
+                )
+                continue
+            when = when or (step.before, step.after)
+            for table, each in step.rows.items():
+                rows[table] += each.total
+                by_table[table] = by_table.get(table, Rows()).plus(each)
+        if last.in_recovery:
+            unknown = unknown or "it is a standby: its counters are not the primary's"
+        return Written(since, last.at, sum(rows.values()), by_table, when, unknown)
+
+    def _read(self, reading: DatabaseReading) -> None:
+        side = reading.side
+        last = self._last.get(side)
+        if last is None:
+            self._first[side] = reading.at
+            self._last[side] = reading
+        elif reading.at > last.at:
+            self._keep(side, [step_between(last, reading, self._exclude)])
+            self._last[side] = reading
+        else:
+            self._insert(side, reading, last)
+
+    def _keep(self, side: str, steps: Iterable[Step]) -> None:
+        kept = self._steps[side]
+        kept.extend(step for step in steps if step.rows or step.broken)
+        while len(kept) > _MOST_STEPS:
+            kept[0:2] = [_joined(kept[0], kept[1])]
+
+    def _insert(self, side: str, reading: DatabaseReading, last: DatabaseReading) -> None:
+        """Take a reading that is older than the latest one (a command read it before a watch's last round).
+
+        What was written after it is counted from it; the steps that lie around it are cut there.
+        """
+        kept = self._steps[side]
+        later = [step for step in kept if step.after > reading.at]
+        after = step_between(reading, last, self._exclude)
+        del kept[len(kept) - len(later) :]
+        self._first[side] = min(self._first[side], reading.at)
+        if later:
+            whole = later[0]
+            for step in later[1:]:
+                whole = _joined(whole, step)
+            rows = {table: each.minus(after.rows.get(table, Rows())) for table, each in whole.rows.items()}
+            before = Step(
+                min(whole.before, reading.at),
+                reading.at,
+                {table: each for table, each in rows.items() if each.total},
+                whole.broken,
+            )
+            self._keep(side, [before])
+        self._keep(side, [after])
+
+
+def step_between(before: DatabaseReading, after: DatabaseReading, exclude: Collection[str] = ()) -> Step:
+    """Compare two readings of one side, tables that are excluded (by now) left out."""
+    broken = _why_not_comparable(before, after)
+    if broken:
+        return Step(before.at, after.at, {}, broken)
+    known = {table.table: table for table in before.tables if table.table not in exclude}
+    seen = {table.table: table for table in after.tables if table.table not in exclude}
+    rows: dict[str, Rows] = {}
+    for name in known.keys() | seen.keys():
+        was, now = known.get(name), seen.get(name)
+        trouble = _table_trouble(name, was, now)
+        if trouble:
+            broken = min(broken, trouble) if broken else trouble
+        elif was is not None and now is not None:
+            grown = Rows(*now[1:4]).minus(Rows(*was[1:4]))
+            if grown.total:
+                rows[name] = grown
+    return Step(before.at, after.at, rows, broken)
+
+
+def qualified(names: Iterable[str], schemas: Sequence[str]) -> list[str]:
+    """Return table names with their schema; one without is meant in every schema of the plan."""
+    return [name for given in names for name in ([given] if "." in given else [f"{x}.{given}" for x in schemas])]
+
+
+def _why_not_comparable(before: DatabaseReading, after: DatabaseReading) -> str:
+    if before.database != after.database:
+        return f"the URL came to lead to another database ({before.database}, now {after.database})"
+    both = before.system_identifier and after.system_identifier
+    if both and before.system_identifier != after.system_identifier:
+        return "the URL came to lead to another cluster (system identifier)"
+    if before.in_recovery or after.in_recovery:
+        return "a standby answered: its counters are not the primary's"
+    if before.timeline and after.timeline and before.timeline != after.timeline:
+        return f"the server was promoted (timeline {before.timeline}, now {after.timeline})"
+    if before.stats_reset != after.stats_reset:
+        return "the counters were reset (pg_stat_reset)"
+    if before.cluster_reset != after.cluster_reset:
+        return "the server lost its counters (a crash, or pg_stat_reset_shared)"
+    return ""
+
+
+def _table_trouble(name: str, before: TableWrites | None, after: TableWrites | None) -> str:
+    if after is None:
+        return f"{name} was dropped or renamed"
+    if before is None:
+        return f"{name} appeared" if after.total else ""
+    if before.relation and after.relation and before.relation != after.relation:
+        return f"{name} was made anew"
+    if any(now < was for was, now in zip(before[1:4], after[1:4], strict=True)):
+        return f"the counters of {name} went back"
+    if before.storage and after.storage and before.storage != after.storage:
+        return f"{name} was rewritten (TRUNCATE, VACUUM FULL or CLUSTER)"
+    return ""
+
+
+def _joined(first: Step, second: Step) -> Step:
+    rows = dict(first.rows)
+    for table, each in second.rows.items():
+        rows[table] = rows.get(table, Rows()).plus(each)
+    return Step(first.before, second.after, rows, first.broken or second.broken)
+
+
+def _clock(instant: datetime) -> str:
+    return f"{instant:%H:%M:%S} UTC"

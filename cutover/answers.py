@@ -14,6 +14,7 @@ from enum import StrEnum
 from cutover.observations.dns import Outcome, Record, Reply
 from cutover.plan_values import Member, address_of
 
+_DUALSTACK = "dualstack."
 _HINTS = re.compile(r"\bipv[46]hint=\"?([0-9A-Fa-f:.,]+)")
 
 
@@ -69,10 +70,14 @@ class Sides:
         return Answer.NEW if text in self.remembered_new else None
 
     def of_target(self, name: str) -> Answer | None:
-        """Return the side that declares a CNAME target, or None."""
-        if any(member.target == name for member in self.new):
+        """Return the side that declares a CNAME (or alias) target, or None.
+
+        An alias to an AWS load balancer is written with ``dualstack.`` before its name by AWS's own console.
+        """
+        plain = name.removeprefix(_DUALSTACK)
+        if any(member.target in {name, plain} for member in self.new if member.target):
             return Answer.NEW
-        if any(member.target == name for member in self.old):
+        if any(member.target in {name, plain} for member in self.old if member.target):
             return Answer.OLD
         return None
 

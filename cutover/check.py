@@ -154,6 +154,7 @@ def all_checks() -> Mapping[str, Check]:
 
 def run_checks(phase: Phase, plan: Plan, evidence: Evidence, now: datetime) -> tuple[Finding, ...]:
     """Run every check of a phase. One that raises, or says nothing, is inconclusive."""
+    evidence.phase = phase
     findings: list[Finding] = []
     for one in all_checks().values():
         if phase in one.phases:

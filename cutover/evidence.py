@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from cutover.check import Phase
 from cutover.folds.authority import AuthorityFold
 from cutover.folds.delegation import DelegationFold
 from cutover.folds.maintenance import MaintenanceFold
@@ -25,15 +26,17 @@ class Evidence:
 
     Observations go in by :meth:`add` in ledger order; :meth:`settle` is called when a round's are all in (a
     :class:`Judged` entry does so by itself on replay). ``began`` is when the present round began: what is older
-    is history, and no check may take it for the present.
+    is history, and no check may take it for the present. ``phase`` is the one being judged, for the checks whose
+    rule differs; the stricter one until it is set.
     """
 
     def __init__(self, plan: Plan, observations: Iterable[Observation] = ()) -> None:
         self.plan = plan
+        self.phase = Phase.WATCH
         self.began = datetime.min.replace(tzinfo=UTC)
         self.sides = SidesFold(plan)
         self.authority = AuthorityFold(self.sides)
-        self.resolvers = ResolverFold(self.sides)
+        self.resolvers = ResolverFold(self.sides, self.authority)
         self.delegation = DelegationFold()
         self.maintenance = MaintenanceFold()
         self.soaks = SoakFold(plan)
@@ -66,6 +69,7 @@ class Evidence:
     def settle(self) -> None:
         """Join what belongs together in one round."""
         self.authority.settle()
+        self.resolvers.settle()
 
     def latest(self, kind: type[_Seen], *subject: str) -> _Seen | None:
         """Return the latest observation of a type and subject, however old."""

@@ -10,9 +10,14 @@ from typing import NamedTuple
 from cutover.answers import Answer, Sides
 from cutover.folds.sides import SidesFold
 from cutover.observations.base import Observation
-from cutover.observations.dns import AuthorityAnswer, AuthorityAnswers, Record
+from cutover.observations.dns import AuthorityAnswer, AuthorityAnswers, Outcome, Record, Reply
 
 _FOLLOWED_HOPS = 16
+LONGEST_CACHE = timedelta(days=7)
+"""The longest that a cache is known to hold a record (BIND's ``max-cache-ttl``, RFC 8767's cap)."""
+
+_KEPT_VERSIONS = 8
+"""Versions kept of one owner, type and TTL. Only the one served last bounds what caches hold."""
 
 
 class RRset(NamedTuple):
@@ -29,10 +34,16 @@ class RRset(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """When a version was seen at an authority."""
+    """When a version was seen at an authority.
+
+    Attributes:
+        first, last: the first and last sighting.
+        gone: the first round after ``last`` in which every server answered and none served it; None before.
+    """
 
     first: datetime
     last: datetime
+    gone: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,8 @@ class AuthorityFold:
         self._pending: dict[tuple[str, str, str], AuthorityAnswers] = {}
         self._present: dict[str, dict[str, tuple[Sighting, ...]]] = defaultdict(dict)
         self._versions: dict[str, dict[RRset, Served]] = defaultdict(dict)
-        self._old_versions: dict[str, dict[RRset, datetime]] = defaultdict(dict)
+        self._old: dict[str, set[RRset]] = defaultdict(set)
+        self._since: dict[tuple[str, str, str], datetime] = {}
         self._window: dict[str, ChangeWindow] = defaultdict(ChangeWindow)
 
     def add(self, observation: Observation) -> None:
@@ -96,11 +108,12 @@ class AuthorityFold:
             present = {
                 rtype: tuple(_follow(given, answers.rtype, hops, sides, 0) for given in answers.answers)
                 for (owner, rtype), answers in hops.items()
-                if owner == name and rtype != "CNAME"
+                if owner == name and self._counts(name, rtype)
             }
             if present:
                 self._present[name] = present
                 self._note_change(name, present, max(x.at for x in hops.values()))
+            self._forget_surplus(name)
 
     def sightings(self, name: str) -> dict[str, tuple[Sighting, ...]]:
         """Return the latest settled sightings by type."""
@@ -114,43 +127,97 @@ class AuthorityFold:
         """Return every version of every RRset on the way to a name that an authority was seen to serve."""
         return dict(self._versions[name])
 
-    def old_versions(self, name: str) -> dict[RRset, datetime]:
-        """Return the versions that led to the old side, with the last instant that one was seen served so.
+    def old_versions(self, name: str) -> dict[RRset, Served]:
+        """Return the versions that led to the old side.
 
-        A version that is still part of the all-new chain (an alias above the switch) is none.
+        Once every server gives new, a version that is still part of the chain (an alias above the switch) is none.
         """
-        window = self._window[name]
-        still_served = (
-            {rrset for found in self._present[name].values() for sighting in found for rrset in sighting.rrsets}
-            if window.first_new is not None
-            else set()
-        )
-        return {rrset: last for rrset, last in self._old_versions[name].items() if rrset not in still_served}
+        kept = self.unchanged(name)
+        versions = self._versions[name]
+        return {rrset: versions[rrset] for rrset in self._old[name] if rrset in versions and rrset not in kept}
 
-    def known_since(self, name: str) -> datetime | None:
-        """Return the first authoritative sighting of a name."""
-        return min((served.first for served in self._versions[name].values()), default=None)
+    def unchanged(self, name: str) -> frozenset[RRset]:
+        """Return the RRsets that the present all-new answers are made of; empty while any server gives another side."""
+        if self._window[name].first_new is None:
+            return frozenset()
+        return frozenset(
+            rrset for found in self._present[name].values() for sighting in found for rrset in sighting.rrsets
+        )
+
+    def known_since(self, name: str, owner: str = "", rtype: str = "") -> datetime | None:
+        """Return the first sighting of an RRset on the way to a name; of any one without ``owner``."""
+        return min(
+            (
+                at
+                for (of, one, kind), at in self._since.items()
+                if of == name and (not owner or (one, kind) == (owner, rtype))
+            ),
+            default=None,
+        )
+
+    def _counts(self, name: str, rtype: str) -> bool:
+        """Tell whether a type bears on the sides: the plan polls it, or such a record was ever seen on the way.
+
+        Otherwise a server that knows no HTTPS records could never be said to give new.
+        """
+        if rtype == "CNAME":
+            return False
+        return rtype in self._sides.types(name) or any(of == name and kind == rtype for of, _, kind in self._since)
 
     def _note_versions(self, answers: AuthorityAnswers) -> None:
         known = self._versions[answers.of]
-        for given in answers.answers:
-            for rrset in _rrsets(given.reply.answer):
-                if rrset.owner != answers.name:
-                    continue
-                served = known.get(rrset)
-                known[rrset] = Served(served.first, answers.at) if served else Served(answers.at, answers.at)
+        serving = {
+            rrset
+            for given in answers.answers
+            if given.reply.authoritative
+            for rrset in _rrsets(given.reply.answer)
+            if rrset.owner == answers.name
+        }
+        for rrset in serving:
+            self._since.setdefault((answers.of, rrset.owner, rrset.rtype), answers.at)
+            served = known.get(rrset)
+            known[rrset] = Served(served.first if served else answers.at, answers.at)
+        if answers.answers and all(_is_definite(given.reply) for given in answers.answers):
+            self._end_others(answers, serving)
+
+    def _end_others(self, answers: AuthorityAnswers, serving: set[RRset]) -> None:
+        """Note which versions of the asked type, or of a CNAME in its place, are served no more."""
+        known = self._versions[answers.of]
+        for rrset, served in known.items():
+            if (
+                rrset.owner == answers.name
+                and rrset.rtype in {answers.rtype, "CNAME"}
+                and rrset not in serving
+                and served.gone is None
+            ):
+                known[rrset] = replace(served, gone=answers.at)
+
+    def _forget_surplus(self, name: str) -> None:
+        """Keep the ledger's length out of memory: addresses of load balancers rotate without end."""
+        known, old = self._versions[name], self._old[name]
+        alike: dict[tuple[str, str, int, bool], list[RRset]] = defaultdict(list)
+        for rrset in known:
+            alike[(rrset.owner, rrset.rtype, rrset.ttl, rrset in old)].append(rrset)
+        for found in alike.values():
+            for rrset in sorted(found, key=lambda x: known[x].last)[:-_KEPT_VERSIONS]:
+                del known[rrset]
+                old.discard(rrset)
 
     def _note_change(self, name: str, present: dict[str, tuple[Sighting, ...]], at: datetime) -> None:
         everything = [sighting for found in present.values() for sighting in found]
         old = [sighting for sighting in everything if sighting.answer.leads_to_old]
         for sighting in old:
-            for rrset in sighting.rrsets:
-                self._old_versions[name][rrset] = at
+            self._old[name].update(sighting.rrsets)
         window = self._window[name]
+        complete = all(present.get(rtype) for rtype in self._sides.types(name))
         if old:
             self._window[name] = ChangeWindow(last_old=at)
-        elif window.first_new is None and everything and all(x.answer is Answer.NEW for x in everything):
+        elif window.first_new is None and complete and all(x.answer is Answer.NEW for x in everything):
             self._window[name] = replace(window, first_new=at)
+
+
+def _is_definite(reply: Reply) -> bool:
+    return reply.outcome is Outcome.ANSWERED and reply.authoritative and reply.rcode in {"NOERROR", "NXDOMAIN"}
 
 
 def _rrsets(records: tuple[Record, ...]) -> tuple[RRset, ...]:
@@ -170,11 +237,18 @@ def _follow(
     sides: Sides,
     depth: int,
 ) -> Sighting:
-    """Class one server's answer; where it ends in a CNAME that neither side declares, ask the next hop's answers."""
+    """Class one server's answer; where it ends in a CNAME that neither side declares, ask the next hop's answers.
+
+    An answer without authority (RFC 1035 4.1.1, AA) is what a lame server says, and no authority's word. Below a
+    CNAME to a declared new target, only a lead back to old counts: addresses are classed before targets.
+    """
     answer = sides.of_reply(given.reply, rtype)
     rrsets = _up_to_switch(_rrsets(given.reply.answer), sides)
-    sighting = Sighting(given.server, given.address, answer, rrsets, given.reply.error)
-    if answer is not Answer.OTHER or depth >= _FOLLOWED_HOPS or not given.reply.answer:
+    error = given.reply.error
+    if answer.says_something and not given.reply.authoritative:
+        answer, error = Answer.REFUSED, error or "answers without authority"
+    sighting = Sighting(given.server, given.address, answer, rrsets, error)
+    if answer not in {Answer.OTHER, Answer.NEW} or depth >= _FOLLOWED_HOPS or not given.reply.answer:
         return sighting
     last = given.reply.answer[-1]
     following = hops.get((last.data.lower(), rtype)) if last.rtype == "CNAME" else None
@@ -182,14 +256,20 @@ def _follow(
         return sighting
     below = [_follow(one, rtype, hops, sides, depth + 1) for one in following.answers]
     classes = {one.answer for one in below}
+    if answer is Answer.NEW:
+        return replace(sighting, answer=_joined_old(classes)) if any(x.leads_to_old for x in classes) else sighting
     if len(classes) == 1:
         joined = classes.pop()
     elif any(one.leads_to_old for one in classes):
         joined = Answer.MIXED
     else:
-        joined = next(iter(classes - {Answer.NEW}))
+        joined = min(classes - {Answer.NEW})
     deeper = tuple(dict.fromkeys(rrset for one in below for rrset in one.rrsets))
     return replace(sighting, answer=joined, rrsets=rrsets + deeper)
+
+
+def _joined_old(classes: set[Answer]) -> Answer:
+    return Answer.OLD if classes == {Answer.OLD} else Answer.MIXED
 
 
 def _up_to_switch(rrsets: tuple[RRset, ...], sides: Sides) -> tuple[RRset, ...]:

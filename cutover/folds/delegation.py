@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 from cutover.observations.base import Observation
 from cutover.observations.dns import AuthorityAnswers, NameSeen, Record, ZoneSeen
+
+
+class Moved(NamedTuple):
+    """A delegation that lost a name server: caches may still ask the one that is gone.
+
+    Attributes:
+        at: when it was first seen without it.
+        ns_ttl: the longest NS TTL, at parent or child, before or after; seconds.
+    """
+
+    at: datetime
+    ns_ttl: int
 
 
 class DelegationFold:
@@ -13,15 +27,16 @@ class DelegationFold:
 
     def __init__(self) -> None:
         self._apex: dict[str, str] = {}
-        self._servers: dict[str, frozenset[str]] = {}
-        self._moved_ttl: dict[str, int] = {}
+        self._servers: dict[tuple[str, str], frozenset[str]] = {}
+        self._ns_ttl: dict[str, int] = {}
+        self._moved: dict[str, Moved] = {}
         self._negative: dict[str, tuple[int, int]] = {}
         self._absent: dict[str, datetime] = {}
 
     def add(self, observation: Observation) -> None:
         """Take one observation."""
         match observation:
-            case NameSeen(name=name, apex=apex):
+            case NameSeen(name=name, apex=apex) if apex:
                 self._apex[name] = apex
             case ZoneSeen():
                 self._take_zone(observation)
@@ -29,31 +44,33 @@ class DelegationFold:
                 if any(x.reply.rcode == "NXDOMAIN" for x in observation.answers):
                     self._absent[name] = observation.at
 
-    def moved_ns_ttl(self, name: str) -> tuple[int, ...]:
-        """Return the NS TTL (parent or child, the longer) of a delegation that was seen to move, seconds."""
-        ttl = self._moved_ttl.get(self._apex.get(name, ""))
-        return () if ttl is None else (ttl,)
+    def moved(self, name: str) -> Moved | None:
+        """Return the last move of the delegation of a name's own zone."""
+        return self._moved.get(self._apex.get(name, ""))
 
-    def negative_ttl_when_new(self, name: str) -> tuple[int, ...]:
+    def negative_ttl_when_new(self, name: str) -> int | None:
         """Return the negative TTL (RFC 2308 5) when the name was once seen not to exist, seconds."""
         if name not in self._absent:
-            return ()
-        ttl, minimum = self._negative.get(self._apex.get(name, ""), (-1, -1))
-        return (min(ttl, minimum),) if min(ttl, minimum) >= 0 else ()
+            return None
+        return self.negative_ttl(name)
+
+    def negative_ttl(self, name: str) -> int | None:
+        """Return for how long caches keep that a name of this name's zone does not exist (RFC 2308 5), seconds."""
+        ttls = self._negative.get(self._apex.get(name, ""))
+        return min(ttls) if ttls is not None and min(ttls) >= 0 else None
 
     def _take_zone(self, zone: ZoneSeen) -> None:
         if zone.soa_ttl >= 0:
             self._negative[zone.zone] = (zone.soa_ttl, zone.soa_minimum)
-        delegated = zone.parent_ns or zone.child_ns
-        servers = frozenset(record.data for record in delegated)
-        if not servers:
-            return
-        before = self._servers.get(zone.zone)
-        if before is not None and before != servers:
-            longest = _longest(zone.parent_ns + zone.child_ns)
-            self._moved_ttl[zone.zone] = max(self._moved_ttl.get(zone.zone, 0), longest)
-        self._servers[zone.zone] = servers
+        longest = _longest(zone.parent_ns + zone.child_ns)
+        ns_ttl = max(longest, self._ns_ttl.get(zone.zone, 0))
+        servers = frozenset(x.data for x in (zone.parent_ns if zone.source == "walk" else zone.child_ns))
+        if servers:
+            if self._servers.get((zone.zone, zone.source), servers) - servers:
+                self._moved[zone.zone] = Moved(zone.at, ns_ttl)
+            self._servers[(zone.zone, zone.source)] = servers
+        self._ns_ttl[zone.zone] = longest or ns_ttl
 
 
-def _longest(records: tuple[Record, ...]) -> int:
+def _longest(records: Iterable[Record]) -> int:
     return max((record.ttl for record in records), default=0)

@@ -11,7 +11,7 @@ from typing import Any
 
 from cutover.reconcile.bundle import Accounted, ConflictRows
 from cutover.reconcile.judged import Judged
-from cutover.reconcile.model import Change, Decision, Key, Row, TableName, Tally
+from cutover.reconcile.model import Change, Decision, Key, Row, Table, TableName, Tally
 
 CLASSES = (
     Decision.APPLY,
@@ -141,13 +141,18 @@ def three_hash(table: TableName, key: Key, base: Row | None, old: Row | None, ne
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def text_key(table: Table, key: Sequence[str | None]) -> tuple[str, ...]:
+    """Return a key as texts; a keyless row is one text, its JSON, in which NULL is not the empty string."""
+    return tuple(value or "" for value in key) if table.key else (json.dumps(list(key)),)
+
+
 def account(each: Judged) -> Accounted:
     """Return a judgement as the bundle holds it."""
     change = each.change
     return Accounted(
         change=each.number,
         table=each.table.name,
-        key=change.key if each.table.key else tuple(value or "" for value in change.key),
+        key=text_key(each.table, change.key),
         kind=each.kind,
         decision=each.decision,
         new_kind=each.new_kind,

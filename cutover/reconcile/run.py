@@ -1,0 +1,332 @@
+"""``cutover reconcile`` without ``--apply``: read, merge, write a bundle (DESIGN.md 7)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cutover.clock import Clock, SystemClock
+from cutover.reconcile.accounting import account, conflict_rows, sums
+from cutover.reconcile.applysql import seal_with_sql
+from cutover.reconcile.base import DumpBase
+from cutover.reconcile.bundle import DatabaseMeta, MappedId, Meta, TableMeta
+from cutover.reconcile.bundlefile import MANIFEST, Bundle, BundleWriter
+from cutover.reconcile.cells import NewId
+from cutover.reconcile.decisions import Line, Settled, read_decisions, settle, write_decisions
+from cutover.reconcile.lookup import LiveLookup
+from cutover.reconcile.merge import MergeResult, merge
+from cutover.reconcile.model import Decision, Schema, Side, Table, TableName
+from cutover.reconcile.options import Options
+from cutover.reconcile.planner import Report, open_sources, read_changes
+from cutover.reconcile.policy import BaseKind, Facts, rules_from
+from cutover.reconcile.report import render_html
+from cutover.reconcile.session import Database
+from cutover.reconcile.source import Sources, UrlBase
+from cutover.reconcile.spill import ChangeStore, TableDiff
+from cutover.reconcile.summary import Summary, owners
+
+STORE = "changes.sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Urls:
+    """Where the three states are.
+
+    Attributes:
+        base: a URL, the path of a dump, or ``None``.
+    """
+
+    old: str
+    new: str
+    base: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The flags of the command.
+
+    Attributes:
+        folder: where the bundle's folder is made.
+        bundle: a bundle to go on with: its decisions are read; one that an interrupted run left is gone on with
+            from what it had read.
+        max_snapshot_age: new's snapshot must be younger when the bundle is done.
+    """
+
+    folder: Path
+    migration: str = "migration"
+    plan_hash: str = ""
+    estimate: bool = False
+    bundle: Path | None = None
+    jobs: int = 1
+    no_merge: bool = False
+    prove: bool = False
+    accept_inferred_deletes: bool = False
+    max_snapshot_age: timedelta = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileResult:
+    """A finished bundle and what it says.
+
+    Attributes:
+        json: the command's JSON (DESIGN.md 6).
+    """
+
+    bundle: Path
+    summary: Summary
+    json: Mapping[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        """One word."""
+        return self.summary.verdict
+
+    @property
+    def exit_code(self) -> int:
+        """Of the process."""
+        return self.summary.exit_code
+
+
+def reconcile(
+    options: Options,
+    urls: Urls,
+    request: Request,
+    *,
+    progress: Report | None = None,
+    clock: Clock | None = None,
+) -> ReconcileResult:
+    """Compare the three states, decide every change of old, and write a bundle.
+
+    Args:
+        options: what the plan says about the databases.
+        urls: where they are.
+        request: the flags.
+        progress: told while reading.
+        clock: for the bundle's name and times.
+
+    Raises:
+        CutoverError: a side cannot be read, the plan does not fit the schema, a decision is not understood, the
+            disk is full. Nothing half-written is taken for a bundle then.
+    """
+    clock = clock or SystemClock()
+    lines, continues, left_over = _previous(request.bundle)
+    writer = BundleWriter.create(request.folder, clock.now())
+    if left_over is not None:
+        shutil.copyfile(left_over, writer.work / STORE)
+    with (
+        open_sources(urls.old, urls.new, urls.base, options, folder=writer.work) as sources,
+        ChangeStore(writer.work / STORE) as store,
+    ):
+        schema, diffs = read_changes(
+            sources, store, folder=writer.work, jobs=request.jobs, report=progress
+        )
+        changes = [change for diff in diffs for change in diff.changes]
+        lookup = LiveLookup(sources, schema)
+        settled = settle(lines, schema, changes, lookup, request.bundle or Path())
+        rules = rules_from(
+            options,
+            schema,
+            no_merge=request.no_merge,
+            accept_inferred_deletes=request.accept_inferred_deletes,
+            decisions=settled.decided,
+        )
+        facts = facts_of(sources, schema, diffs)
+        result = merge(schema, changes, lookup, rules, facts)
+        summary = _summary(request, clock, writer, sources, schema, diffs, result, facts, settled)
+        meta = _meta(request, clock, writer, sources, schema, diffs, facts, continues)
+    _write(writer, meta, summary, result, settled)
+    seal_with_sql(writer)
+    return ReconcileResult(bundle=writer.folder, summary=summary, json=summary.to_json())
+
+
+def _previous(folder: Path | None) -> tuple[tuple[Line, ...], str, Path | None]:
+    """Read a bundle to go on with: its decisions, or what an interrupted run had read."""
+    if folder is None:
+        return (), "", None
+    left_over = folder / "work" / STORE
+    if folder.is_dir() and not (folder / MANIFEST).exists() and left_over.exists():
+        return (), "", left_over
+    bundle = Bundle(folder)
+    return read_decisions(folder), bundle.meta.bundle, None
+
+
+def facts_of(sources: Sources, schema: Schema, diffs: list[TableDiff]) -> Facts:
+    """Tell what base is per table, where its sequences stood, and how far the clocks are apart."""
+    whole = _base_kind(sources)
+    kinds = {diff.table.name: whole if diff.base_known else BaseKind.NONE for diff in diffs}
+    sequences = sources.sequences(Side.BASE)
+    last: dict[TableName, int] = {}
+    for table in schema.tables.values():
+        sequence = _key_sequence(table)
+        value = None if sequence is None else sequences.get(sequence)
+        if value is not None:
+            last[table.name] = value
+    skew = abs(sources.old.info.clock_skew - sources.new.info.clock_skew)
+    return Facts(base=kinds, base_sequence=last, clock_skew=skew)
+
+
+def _base_kind(sources: Sources) -> BaseKind:
+    match sources.base:
+        case None:
+            return BaseKind.NONE
+        case UrlBase():
+            return BaseKind.DATABASE
+        case DumpBase():
+            return BaseKind.DUMP
+        case _:
+            return BaseKind.WATERMARK
+
+
+def _key_sequence(table: Table) -> TableName | None:
+    if len(table.key) != 1:
+        return None
+    return table.columns[table.places[table.key[0]]].sequence
+
+
+def _summary(
+    request: Request,
+    clock: Clock,
+    writer: BundleWriter,
+    sources: Sources,
+    schema: Schema,
+    diffs: list[TableDiff],
+    result: MergeResult,
+    facts: Facts,
+    settled: Settled,
+) -> Summary:
+    unseen = []
+    if sources.base is None:
+        unseen.append(
+            "there is no base: who changed a row is unknown. Make one: restore old to the time of the copy"
+            " (point in time) and name it as [database] base"
+        )
+    age = clock.now() - sources.new.info.taken_at
+    if age > request.max_snapshot_age:
+        unseen.append(
+            f"new's snapshot is {_minutes(age)} old (limit {_minutes(request.max_snapshot_age)}): new went on since;"
+            " run again with more --jobs, or raise --max-snapshot-age"
+        )
+    for diff in diffs:
+        if not diff.base_known and sources.base is not None and diff.old.total:
+            unseen.append(f"{diff.table.name}: base holds no rows of it")
+    notes = [*schema.warnings, *sources.notes]
+    notes += [f"{diff.table.name}: {note}" for diff in diffs for note in diff.notes]
+    return Summary(
+        migration=request.migration,
+        at=clock.now(),
+        bundle=writer.folder.name,
+        base=sources.base.label if sources.base else "base: none",
+        base_kinds=dict(facts.base),
+        tables=sums(
+            result.judged,
+            {diff.table.name: diff.old for diff in diffs},
+            {diff.table.name: diff.new for diff in diffs},
+        ),
+        judged=result.judged,
+        warnings=result.warnings,
+        unseen=tuple(unseen),
+        notes=tuple(dict.fromkeys(notes)),
+        left_out=dict(schema.left_out),
+        owners=owners(result),
+        estimated=request.estimate,
+        stale=len(settled.stale),
+    )
+
+
+def _minutes(length: timedelta) -> str:
+    return f"{length.total_seconds() / 60:.0f} min"
+
+
+def _meta(
+    request: Request,
+    clock: Clock,
+    writer: BundleWriter,
+    sources: Sources,
+    schema: Schema,
+    diffs: list[TableDiff],
+    facts: Facts,
+    continues: str,
+) -> Meta:
+    kinds = {kind.value for kind in facts.base.values()} or {"none"}
+    old, new = sources.sequences(Side.OLD), sources.sequences(Side.NEW)
+    drawn = sorted({column.sequence for table in schema.tables.values() for column in table.columns if column.sequence})
+    return Meta(
+        bundle=writer.folder.name,
+        migration=request.migration,
+        created_at=clock.now(),
+        plan_hash=request.plan_hash,
+        base=kinds.pop() if len(kinds) == 1 else "mixed",
+        old=_database_meta(sources.old),
+        new=_database_meta(sources.new),
+        tables={name: table_meta(table, facts.kind(name)) for name, table in schema.tables.items()},
+        sequences=tuple((name, old.get(name), new.get(name)) for name in drawn),
+        # without any base nothing is known, only estimated: never an apply
+        estimated=request.estimate or sources.base is None,
+        continues=continues,
+    )
+
+
+def _database_meta(database: Database) -> DatabaseMeta:
+    info = database.info
+    return DatabaseMeta(
+        system_identifier=info.system_identifier,
+        database=info.database,
+        server_version=info.version,
+        snapshot=info.snapshot,
+        snapshot_at=info.taken_at,
+        lsn=info.lsn,
+        clock_skew=info.clock_skew,
+    )
+
+
+def table_meta(table: Table, base: BaseKind) -> TableMeta:
+    """Return what the apply needs to know of a table."""
+    return TableMeta(
+        columns=table.column_names,
+        types=tuple(column.type for column in table.columns),
+        key=table.key,
+        generated=tuple(column.name for column in table.columns if column.generated),
+        identity_always=tuple(column.name for column in table.columns if column.identity == "always"),
+        only_old=table.columns_only_old,
+        only_new=table.columns_only_new,
+        generated_key=table.generated_key,
+        sequence=_key_sequence(table),
+        base=base.value,
+    )
+
+
+def _write(writer: BundleWriter, meta: Meta, summary: Summary, result: MergeResult, settled: Settled) -> None:
+    import json
+
+    writer.write_meta(meta)
+    writer.write_changes(() if meta.estimated else result.components)
+    writer.write_accounted(account(each) for each in result.judged)
+    writer.write_conflicts(conflict_rows(each) for each in result.judged if each.decision is Decision.CONFLICT)
+    writer.write_id_map(_id_map(result))
+    writer.write("decisions.toml", write_decisions(meta.bundle, result.judged, settled))
+    writer.write("affected.csv", _affected(summary))
+    writer.write("report.html", render_html(summary, result))
+    writer.write("summary.json", [json.dumps(summary.to_json(), indent=1, ensure_ascii=True), "\n"])
+
+
+def _id_map(result: MergeResult) -> Iterator[MappedId]:
+    for table, old, new in result.mapped():
+        column = next(each.table.key[0] for each in result.judged if each.table.name == table)
+        drawn = isinstance(new, NewId)
+        yield MappedId(table, column, old, None if drawn else str(new), "collision" if drawn else "same_entity")
+
+
+def _affected(summary: Summary) -> Iterator[str]:
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(["table", "column", "owner", "changes", "conflicts"])
+    for each in summary.owners:
+        for owner, count in each.changes.most_common():
+            writer.writerow([str(each.table), each.column, owner, count, each.conflicts[owner]])
+    yield out.getvalue()

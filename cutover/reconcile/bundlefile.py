@@ -359,7 +359,7 @@ def meta_to_json(meta: Meta) -> dict[str, Any]:
 
 
 def _reference(value: Mapping[str, Any]) -> ForeignKey:
-    found = {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
+    found: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
     found["table"], found["to_table"] = TableName(*found["table"]), TableName(*found["to_table"])
     found["when"] = tuple((column, wanted) for column, wanted in found["when"])
     return ForeignKey(**found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -266,6 +267,7 @@ def _meta(
         new=_database_meta(sources.new),
         tables={name: table_meta(table, facts.kind(name)) for name, table in schema.tables.items()},
         sequences=tuple((name, old.get(name), new.get(name)) for name in drawn),
+        references=tuple(key for table in schema.tables.values() for key in table.foreign_keys if key.declared),
         # without any base nothing is known, only estimated: never an apply
         estimated=request.estimate or sources.base is None,
         continues=continues,
@@ -302,8 +304,6 @@ def table_meta(table: Table, base: BaseKind) -> TableMeta:
 
 
 def _write(writer: BundleWriter, meta: Meta, summary: Summary, result: MergeResult, settled: Settled) -> None:
-    import json
-
     writer.write_meta(meta)
     writer.write_changes(() if meta.estimated else result.components)
     writer.write_accounted(account(each) for each in result.judged)

@@ -17,9 +17,12 @@ from cutover.reconcile.reader import LAST_BLOCK, Chunk, NoRows, Reader, Records
 from cutover.reconcile.scan import Advance, scan_all
 from cutover.reconcile.source import ScanPlan, Sources
 from cutover.reconcile.spill import ChangeStore, TableDiff
+from cutover.reconcile.xmin import XminBase
+from cutover.reconcile.xmindiff import XminPlan, diff_by_xmin, plan_by_xmin
 
 WHOLE_ROWS = "whole rows"
 ROW_HASHES = "packed row hashes"
+XMIN = "row versions by transaction id"
 SMALL = 2 << 20
 """Bytes on disk up to which a table is simply read whole."""
 
@@ -61,6 +64,7 @@ def diff_table(
     folder: Path,
     jobs: int = 1,
     strategy: str | None = None,
+    prove: bool = False,
     advance: Callable[[Advance], None] | None = None,
 ) -> TableDiff:
     """Find what old and new did to one table; the changes go to ``store``.
@@ -73,6 +77,7 @@ def diff_table(
         folder: for files of rows that wait.
         jobs: ranges at a time and side.
         strategy: instead of the planner's choice (tests).
+        prove: hash every row even where a watermark would do.
         advance: progress.
 
     Raises:
@@ -91,7 +96,32 @@ def diff_table(
     tallies = Tallies(table, store)
     new_exists = not isinstance(new, NoRows)
     rows: Counter[Side] = Counter(dict.fromkeys(Side, 0))
-    if chosen == WHOLE_ROWS:
+    notes = []
+    base_from = "none" if base is None else "rows"
+    by_xmin: XminPlan | None = None
+    if isinstance(sources.base, XminBase):
+        found = plan_by_xmin(sources, table, plan, sources.base, prove=prove)
+        if isinstance(found, str):
+            notes.append(f"base cannot be told by transaction ids: {found}")
+        else:
+            by_xmin = found
+            chosen, reason = XMIN, found.reason
+            base_from = "inferred" if sources.base.inferred else "watermark"
+    if by_xmin is not None:
+        diff_by_xmin(
+            sources,
+            table,
+            plan,
+            by_xmin,
+            tallies,
+            executor,
+            rows,
+            folder=folder,
+            jobs=jobs,
+            advance=advance,
+            counting=_Counting,
+        )
+    elif chosen == WHOLE_ROWS:
         _whole_rows(table, plan, sides, readers, tallies, executor, rows, new_exists=new_exists)
     else:
         matcher = Matcher(
@@ -110,11 +140,10 @@ def diff_table(
             judge.finish()
         else:
             multisets = Multisets(table, plan, tallies, with_base=base is not None, new_exists=new_exists)
-            found = scan_all(counted, matcher, executor, jobs=jobs, advance=advance)
-            by_hash = _cancelled(sides, counted, multisets, found)
+            scanned = scan_all(counted, matcher, executor, jobs=jobs, advance=advance)
+            by_hash = _cancelled(sides, counted, multisets, scanned)
             multisets.finish(_counts(new, by_hash))
-    notes = []
-    if base is None and sources.base is not None:
+    if base is None and sources.base is not None and not isinstance(sources.base, XminBase):
         notes.append("base holds no rows of this table: old and new are compared by value only")
     return TableDiff(
         table=table,
@@ -123,7 +152,8 @@ def diff_table(
         rows=dict(rows),
         old=Tallies.tally(tallies.old),
         new=Tallies.tally(tallies.new) if new_exists else Tally(),
-        base_known=base is not None,
+        base_known=base_from != "none",
+        base_from=base_from,
         notes=tuple(notes),
         seconds=time.perf_counter() - began,
         store=store,

@@ -110,6 +110,10 @@ class Judge:
             key.append(value)
         return tuple(key)
 
+    def same_common(self, old: Row, new: Row) -> bool:
+        """Tell whether two rows are the same in the columns that both sides have."""
+        return self._same(old, new, self._second)
+
     def judge(self, rows: list[Row | None], key: Key | None = None) -> None:
         """Decide on the rows of one key and hand the changes on."""
         if not any(row is not None for row in rows):

@@ -70,6 +70,10 @@ class Matcher:
         folder: where partition files may be made.
         held: how many waiting rows are held before they are written out.
         expected: rows of all sides together, roughly: decides the number of partitions.
+
+    Attributes:
+        least_second: of two sides: the least ``second`` of side 0 among rows that are equal on both and whose
+            ``second`` on side 1 is 1 (see ``xmindiff``); ``None`` before there is one.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Matcher:
         self._held = held
         self._fresh = [no_records() for _ in range(sides)]
         self._settled = [no_records() for _ in range(sides)]
+        self.least_second: int | None = None
         self._folder = folder
         self._partitions: _Partitions | None = None
         self._count = max(16, expected // held * 4)
@@ -142,7 +147,7 @@ class Matcher:
 
     def _settle(self, records: Sequence[Records]) -> tuple[Candidates, list[Records]]:
         """Split into complete groups that differ, and rows that wait; complete equal groups are dropped."""
-        aligned, records = (None, records) if self._keyless else _without_aligned(records)
+        aligned, records = (None, records) if self._keyless else self._without_aligned(records)
         found, rest = self._settle_sorted(records)
         return (found if aligned is None else _both(aligned, found)), rest
 
@@ -171,6 +176,9 @@ class Matcher:
         differs |= first[at[:, 0]] != first[at[:, 1]]
         if sides == 3:
             differs |= second[at[:, 0]] != second[at[:, 2]]
+        if sides == 2:
+            same = at[~differs]
+            self._learn(second[same[:, 0]], second[same[:, 1]])
         changed = at[differs]
         candidates = Candidates(
             key[changed[:, 0]], np.ones(changed.shape, bool), position[changed], first[changed], second[changed]
@@ -183,6 +191,53 @@ class Matcher:
         # Those that wait keep the order in which they lie: it is how later rows find them.
         rest = [_taken(each, back[start:end]) for each, start, end in zip(records, bounds, bounds[1:], strict=False)]
         return candidates, rest
+
+    def _without_aligned(self, records: Sequence[Records]) -> tuple[Candidates | None, Sequence[Records]]:
+        """Settle rows that lie in the same order on every side, without sorting: the usual case of copies."""
+        base = records[0]
+        size = len(base.key)
+        if size == 0 or any(len(each.key) == 0 for each in records):
+            return None, records
+        partner = []
+        for other in records[1:]:
+            index = _alignment(other.key, base.key)
+            matched = np.flatnonzero(index >= 0)
+            of_base = np.full(size, -1, np.int64)
+            of_base[index[matched]] = matched
+            if np.count_nonzero(of_base >= 0) != len(matched):
+                # Two rows of a side share a number: only their values can tell them apart.
+                return None, records
+            partner.append(of_base)
+        complete = partner[0] >= 0
+        for each in partner[1:]:
+            complete &= each >= 0
+        at = [np.flatnonzero(complete)]
+        at += [each[at[0]] for each in partner]
+        differs = base.first[at[0]] != records[1].first[at[1]]
+        if len(records) == 3:
+            differs |= base.second[at[0]] != records[2].second[at[2]]
+        if len(records) == 2:
+            self._learn(base.second[at[0][~differs]], records[1].second[at[1][~differs]])
+        picked = [each[differs] for each in at]
+        found = Candidates(
+            base.key[picked[0]],
+            np.ones((len(picked[0]), len(records)), bool),
+            np.stack([each.position[index] for each, index in zip(records, picked, strict=True)], axis=1),
+            np.stack([each.first[index] for each, index in zip(records, picked, strict=True)], axis=1),
+            np.stack([each.second[index] for each, index in zip(records, picked, strict=True)], axis=1),
+        )
+        rest = []
+        for side, index in zip(records, at, strict=True):
+            keep = np.ones(len(side.key), np.bool_)
+            keep[index] = False
+            rest.append(_taken(side, keep))
+        return found, rest
+
+    def _learn(self, mine: Int64s, theirs: Int64s) -> None:
+        of_base = mine[theirs == 1]
+        if len(of_base):
+            least = int(of_base.min())
+            self.least_second = least if self.least_second is None else min(least, self.least_second)
 
     def _rest(self, records: Sequence[Records]) -> tuple[Candidates, Leftover]:
         sides = self._sides
@@ -247,46 +302,6 @@ def _both(a: Candidates, b: Candidates) -> Candidates:
     if not len(b.key):
         return a
     return Candidates(*(np.concatenate([x, y]) for x, y in zip(a, b, strict=True)))
-
-
-def _without_aligned(records: Sequence[Records]) -> tuple[Candidates | None, Sequence[Records]]:
-    """Settle rows that lie in the same order on every side, without sorting: the usual case of copies."""
-    base = records[0]
-    size = len(base.key)
-    if size == 0 or any(len(each.key) == 0 for each in records):
-        return None, records
-    partner = []
-    for other in records[1:]:
-        index = _alignment(other.key, base.key)
-        matched = np.flatnonzero(index >= 0)
-        of_base = np.full(size, -1, np.int64)
-        of_base[index[matched]] = matched
-        if np.count_nonzero(of_base >= 0) != len(matched):
-            # Two rows of a side share a number: only their values can tell them apart.
-            return None, records
-        partner.append(of_base)
-    complete = partner[0] >= 0
-    for each in partner[1:]:
-        complete &= each >= 0
-    at = [np.flatnonzero(complete)]
-    at += [each[at[0]] for each in partner]
-    differs = base.first[at[0]] != records[1].first[at[1]]
-    if len(records) == 3:
-        differs |= base.second[at[0]] != records[2].second[at[2]]
-    picked = [each[differs] for each in at]
-    found = Candidates(
-        base.key[picked[0]],
-        np.ones((len(picked[0]), len(records)), bool),
-        np.stack([each.position[index] for each, index in zip(records, picked, strict=True)], axis=1),
-        np.stack([each.first[index] for each, index in zip(records, picked, strict=True)], axis=1),
-        np.stack([each.second[index] for each, index in zip(records, picked, strict=True)], axis=1),
-    )
-    rest = []
-    for side, index in zip(records, at, strict=True):
-        keep = np.ones(len(side.key), np.bool_)
-        keep[index] = False
-        rest.append(_taken(side, keep))
-    return found, rest
 
 
 def _taken(records: Records, keep: npt.NDArray[np.bool_]) -> Records:

@@ -25,6 +25,8 @@ from cutover.reconcile.schema import load_schema
 from cutover.reconcile.session import ConnectionCutError, Database, SnapshotLostError
 from cutover.reconcile.source import Base, Sources, UrlBase
 from cutover.reconcile.spill import ChangeStore, TableDiff
+from cutover.reconcile.watermark import Watermarks
+from cutover.reconcile.xmin import XminBase
 
 _RESTARTS = 3
 
@@ -55,16 +57,25 @@ Report = Callable[[Progress], None]
 
 @contextmanager
 def open_sources(
-    old: str, new: str, base: str | None, options: Options, *, folder: Path, statement_timeout: str = "10min"
+    old: str,
+    new: str,
+    base: str | None,
+    options: Options,
+    *,
+    folder: Path,
+    watermarks: Watermarks | None = None,
+    statement_timeout: str = "10min",
 ) -> Iterator[Sources]:
     """Open all sides.
 
     Args:
         old: URL of old.
         new: URL of new.
-        base: URL, the path of a dump, or ``None``.
+        base: URL, the path of a dump, or ``None``: then ``watermarks`` tell base's rows, or else what can be
+            inferred from new's restore (``TableDiff.base_from`` says which, for each table).
         options: the plan.
         folder: the bundle's folder, for what must lie on disk while it is read.
+        watermarks: what ``cutover baseline`` recorded.
         statement_timeout: of every statement.
 
     Raises:
@@ -76,13 +87,14 @@ def open_sources(
         opened.append(old_side)
         new_side = Database(Side.NEW, new, statement_timeout=statement_timeout)
         opened.append(new_side)
-        base_side: Base | None = None
+        base_side: Base
         if base is not None and is_url(base):
             base_side = UrlBase(Database(Side.BASE, base, statement_timeout=statement_timeout), options.schemas)
         elif base is not None:
             base_side = _dump_base(Path(base), old_side, options, folder)
-        if base_side is not None:
-            opened.append(base_side)
+        else:
+            base_side = XminBase(old_side, new_side, watermarks)
+        opened.append(base_side)
         yield Sources(old=old_side, new=new_side, base=base_side, options=options)
     finally:
         for each in opened:
@@ -128,6 +140,7 @@ def read_changes(
     executor: Executor | None = None,
     report: Report | None = None,
     strategy: str | None = None,
+    prove: bool = False,
 ) -> tuple[Schema, list[TableDiff]]:
     """Read every table; changes go to ``store``.
 
@@ -144,6 +157,7 @@ def read_changes(
         executor: runs ranges; a thread pool by default.
         report: told after every range.
         strategy: instead of the planner's choice (tests).
+        prove: hash every row even where a watermark would do.
 
     Raises:
         CutoverError: something cannot be read.
@@ -158,7 +172,7 @@ def read_changes(
                 if lost is not None:
                     _restart(sources, lost)
                     store.clear()
-                return _read_all(sources, store, folder, jobs, executor, report, strategy, lost)
+                return _read_all(sources, store, folder, jobs, executor, report, strategy, prove, lost)
             except (SnapshotLostError, ConnectionCutError) as error:
                 lost = error
         raise CutoverError(
@@ -186,6 +200,7 @@ def _read_all(
     executor: Executor,
     report: Report | None,
     strategy: str | None,
+    prove: bool,
     lost: Exception | None,
 ) -> tuple[Schema, list[TableDiff]]:
     schema = read_schema(sources)
@@ -230,6 +245,7 @@ def _read_all(
                 folder=folder,
                 jobs=jobs,
                 strategy=strategy,
+                prove=prove,
                 advance=advance,
             )
             store.finish(table.name, instants, _summary(diff))
@@ -278,6 +294,7 @@ def _summary(diff: TableDiff) -> str:
             "old": diff.old,
             "new": diff.new,
             "base_known": diff.base_known,
+            "base_from": diff.base_from,
             "notes": diff.notes,
             "seconds": diff.seconds,
         }
@@ -294,6 +311,7 @@ def _from_summary(table: Table, text: str, store: ChangeStore) -> TableDiff:
         old=Tally(*known["old"]),
         new=Tally(*known["new"]),
         base_known=known["base_known"],
+        base_from=known["base_from"],
         notes=(*known["notes"], "taken over from the interrupted run: nothing was written on any side since"),
         seconds=known["seconds"],
         store=store,

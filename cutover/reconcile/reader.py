@@ -124,16 +124,18 @@ class DatabaseReader:
     """A table in a live database, read within its snapshot.
 
     Args:
-        expressions: what :meth:`scan` computes; without them only whole rows can be read.
+        expressions: what :meth:`scan` computes, the same for every leaf or one for each.
     """
 
     def __init__(
-        self, database: Database, table: Table, raw: RawTable, expressions: Expressions | None = None
+        self, database: Database, table: Table, raw: RawTable, expressions: Expressions | Sequence[Expressions]
     ) -> None:
         self._database = database
         self._table = table
         self._raw = raw
-        self._expressions = expressions
+        every = [expressions] * len(raw.leaves) if isinstance(expressions, Expressions) else list(expressions)
+        self._expressions = every
+        self._by_key = bool(every) and all(each.by_key for each in every)
         present = {column.name for column in raw.columns}
         self._select = [
             sql.Identifier(column.name) if column.name in present else sql.SQL("NULL")
@@ -187,14 +189,13 @@ class DatabaseReader:
 
     def task(self, chunk: Chunk) -> ScanTask:
         """Return the scan of one block range as a value that any machine could run."""
-        if self._expressions is None:
-            raise LookupError(f"{self._table.name}: no scan was planned")
+        expressions = self._expressions[chunk.leaf]
         wanted: list[sql.Composable] = [
             sql.SQL("string_agg(int8send({}), ''::bytea)").format(each)
-            for each in (self._expressions.key, self._expressions.first, self._expressions.second)
+            for each in (expressions.key, expressions.first, expressions.second)
             if each is not None
         ]
-        if not self._expressions.by_key:
+        if not self._by_key:
             wanted.append(sql.SQL("string_agg(tidsend(ctid), ''::bytea)"))
         query = sql.SQL("SELECT {} FROM ONLY {} WHERE ctid >= {} AND ctid < {}").format(
             sql.SQL(", ").join(wanted), self._leaf(chunk.leaf), _tid(chunk.start), _tid(chunk.end)
@@ -205,8 +206,8 @@ class DatabaseReader:
             snapshot=self._database.snapshot_id,
             query=query.as_string(None),
             leaf=chunk.leaf,
-            two=self._expressions.second is not None,
-            by_key=self._expressions.by_key,
+            two=expressions.second is not None,
+            by_key=self._by_key,
         )
 
     def scan(self, chunk: Chunk) -> Records:
@@ -217,7 +218,7 @@ class DatabaseReader:
     def fetch(self, positions: Int64s, columns: Sequence[int] | None = None) -> dict[int, Row]:
         """Fetch rows by position: a position is valid because the snapshot keeps its row version."""
         select = self._select if columns is None else [self._select[column] for column in columns]
-        if self._expressions is not None and self._expressions.by_key:
+        if self._by_key:
             return self._fetch_by_key(positions, select)
         found: dict[int, Row] = {}
         leaves = positions >> 48
@@ -317,9 +318,8 @@ _TID = np.dtype([("block", ">u4"), ("offset", ">u2")])
 def unpack(columns: Sequence[bytes], leaf: int, *, two: bool, by_key: bool) -> Records:
     """Read what a :class:`ScanTask` returns: one byte string per field, in network order."""
     key = np.frombuffer(columns[0], ">i8").astype(np.int64)
-    # Hashes are only compared for equality: their bytes need not be turned round.
-    first = np.frombuffer(columns[1], np.int64)
-    second = np.frombuffer(columns[2], np.int64) if two else first
+    first = np.frombuffer(columns[1], ">i8").astype(np.int64)
+    second = np.frombuffer(columns[2], ">i8").astype(np.int64) if two else first
     if by_key:
         return Records(key, first, second, key)
     tids = np.frombuffer(columns[-1], _TID)

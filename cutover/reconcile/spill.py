@@ -56,8 +56,9 @@ class TableDiff:
     Attributes:
         strategy: how it was read; ``reason``: why so.
         rows: rows read per side (0 where the side lacks the table).
-        base_known: False when no base row of the table is known: then ``old`` and ``new`` hold differences
+        base_known: False when nothing is known of the table in base: then ``old`` and ``new`` hold differences
             between the two sides only, and every change says ``base_known=False``.
+        base_from: ``"rows"`` (URL or dump), ``"watermark"``, ``"inferred"`` or ``"none"``.
         notes: what a person should know about the reading of this table.
     """
 
@@ -68,6 +69,7 @@ class TableDiff:
     old: Tally
     new: Tally
     base_known: bool
+    base_from: str
     notes: tuple[str, ...]
     seconds: float
     store: ChangeStore = field(repr=False, compare=False)

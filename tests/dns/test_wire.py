@@ -221,7 +221,7 @@ def by_dnspython(packet: bytes) -> tuple[str, set[tuple[str, str, int, str]]] | 
 edits = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=4)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(PACKETS), edits, st.integers(0, 12), st.binary(max_size=8))
 @example(PACKETS[0], [], 0, b"")
 def test_memo_and_dnspython_agree_on_any_packet(
@@ -246,7 +246,7 @@ def test_memo_and_dnspython_agree_on_any_packet(
             assert without.answer, "the name's own records were lost"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=120))
 def test_noise_is_refused_without_any_other_error(noise: bytes) -> None:
     assert not isinstance(outcome(question(), b"\0\0\x81\x80" + noise), Reply) or len(noise) >= 8

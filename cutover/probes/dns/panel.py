@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from cutover.clock import Clock, SystemClock
 from cutover.errors import CutoverError
 from cutover.observations.dns import Calibration, Outcome, PanelSeen, Reply, Resolver, Tier, Transport
-from cutover.probes.dns.engine import Engine, Question, Target, host_port
+from cutover.probes.dns.engine import DEADLINE, Engine, Question, Target, host_port
 
 _COLUMNS = ("id", "operator", "tier", "address", "server_name", "country", "filtering", "flush_url")
 _FORMS = 'write "192.0.2.1:53", "[2001:db8::1]:53", "tls://dns.example" or "https://dns.example/dns-query"'
@@ -61,17 +61,29 @@ async def calibrate(
     control_type: str,
     *,
     stretched: str = "",
+    deadline: float = DEADLINE,
     clock: Clock | None = None,
 ) -> PanelSeen:
     """Ask every member the control question, and drop the advisory ones that do not answer it.
 
     Required members stay whatever they say: their silence must count.
 
+    Args:
+        engine: asks.
+        resolvers: the panel as loaded.
+        control_name: a name that is known to exist, with records of ``control_type``.
+        control_type: for a list of resolvers: the SOA of the plan's zone.
+        stretched: put into the observation, see :func:`cutover.probes.dns.poll.stretched`.
+        deadline: seconds for each member.
+        clock: stamps the observation.
+
     Raises:
         CutoverError: a required member is an authoritative server of the control's zone. It holds no cache, so
             that it would show the new side at once and prove nothing.
     """
-    replies = await engine.ask_all([Question(Target.of(member), control_name, control_type) for member in resolvers])
+    replies = await engine.ask_all(
+        [Question(Target.of(member), control_name, control_type, deadline=deadline) for member in resolvers]
+    )
     members = []
     for member, reply in zip(resolvers, replies, strict=True):
         reason = _unfit(reply, control_name)

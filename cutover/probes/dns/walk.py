@@ -133,6 +133,11 @@ class Walker:
         self._hosts.clear()
         self._left = self._budget
 
+    @property
+    def asked(self) -> int:
+        """How many questions this round has asked."""
+        return self._budget - self._left
+
     async def zone_of(self, name: str, depth: int = 0) -> Zone:
         """Return the zone that holds ``name``; its ``error`` says so when it cannot be found.
 
@@ -148,6 +153,8 @@ class Walker:
         zone = self._root
         for cut in ancestors(name):
             below = await self._cut(zone, cut, depth)
+            if below is not None and below.error and not below.parent_ns and zone.name.count(".") > 1:
+                break  # its servers are known, and shown to be silent; a top-level domain's are not asked one by one
             if below is not None:
                 zone = below
             if zone.error:

@@ -52,7 +52,13 @@ class Server:
     """
 
     def __init__(
-        self, handler: Handler, *, tcp: Handler | None = None, host: str = "127.0.0.1", delay: float = 0.0
+        self,
+        handler: Handler,
+        *,
+        tcp: Handler | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        delay: float = 0.0,
     ) -> None:
         self.handler = handler
         self.tcp = tcp or handler
@@ -60,7 +66,7 @@ class Server:
         self.delay = delay
         self.hang_up = False
         self.received: list[tuple[bytes, tuple[str, int]]] = []
-        self.port = 0
+        self.port = port
         self._streams: list[asyncio.Future[None]] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -87,7 +93,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        server = await asyncio.start_server(self._accept, self.host, 0, family=family)
+        server = await asyncio.start_server(self._accept, self.host, self.port, family=family)
         self.port = server.sockets[0].getsockname()[1]
         transport, _ = await self._loop.create_datagram_endpoint(
             lambda: _Datagrams(self), local_addr=(self.host, self.port), family=family

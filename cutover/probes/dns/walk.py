@@ -116,7 +116,7 @@ class Walker:
         hints = [Server("", address) for address in roots] or [
             Server(name, self._at(address)) for name, addresses in ROOT_SERVERS for address in addresses
         ]
-        self._root = Zone(".", "walk", servers=tuple(s for s in hints if has_route(s.address)))
+        self._hints = hints
         self._cuts: dict[tuple[str, str], Zone | None] = {}
         self._hosts: dict[str, tuple[str, ...]] = {}
         self._kept_since = 0.0
@@ -150,8 +150,8 @@ class Walker:
         if self._confined:
             reason = f"zone of {name} is not in dns.authorities; its servers were not asked"
             return Zone("", "authorities", error=reason)
-        zone = self._root
-        for cut in ancestors(name):
+        zone = self._root_zone()
+        for cut in [] if zone.error else ancestors(name):
             below = await self._cut(zone, cut, depth)
             if below is not None and below.error and not below.parent_ns and zone.name.count(".") > 1:
                 break  # its servers are known, and shown to be silent; a top-level domain's are not asked one by one
@@ -234,6 +234,11 @@ class Walker:
         known = {server.name for server in zone.servers} | {name for name, _ in zone.homeless}
         servers, homeless = await self._settle([host for host in hosts if host not in known], {}, 0)
         return replace(zone, servers=zone.servers + servers, homeless=zone.homeless + homeless)
+
+    def _root_zone(self) -> Zone:
+        servers = tuple(server for server in self._hints if has_route(server.address))
+        error = "" if servers else "this machine has no route to any root server"
+        return Zone(".", "walk", servers=servers, error=error)
 
     async def _ask_one(
         self, zone: Zone, server: Server, name: str, rtype: str, dnssec_ok: bool

@@ -76,6 +76,7 @@ class Rounds:
         self.base_dir = base_dir
         self.reverse = reverse
         self.evidence = Evidence(plan)
+        self.evidence.phase = phase
         self._read_to = 0
 
     def catch_up(self) -> None:

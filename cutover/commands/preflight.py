@@ -32,7 +32,7 @@ async def one_round(session: Session, rounds: Rounds, names: Sequence[str] | Non
     """Open the world for a single round."""
     from cutover.probes.world import World
 
-    async with World(rounds.plan, session.clock, session.base_dir, say=session.output.progress) as world:
+    async with World(rounds.plan, session.clock, session.base_dir, say=session.output.progress, single=True) as world:
         judgement = await rounds.run(world, names=names)
     session.output.progress("")
     return judgement

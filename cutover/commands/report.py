@@ -124,6 +124,7 @@ def _replay(session: Session, ledger: Ledger, last: Judged) -> str | None:
         plan, ledger, session.clock, command=last.command, phase=Phase(last.phase), base_dir=session.base_dir
     )
     rounds.evidence = Evidence(plan)
+    rounds.evidence.phase = rounds.phase
     for _, observation in ledger.read(until=last.at):
         if observation == last:
             break

@@ -60,7 +60,7 @@ async def _watch(session: Session, rounds: Rounds, *, once: bool, until_done: bo
 
     async def work() -> None:
         say = session.output.progress if live is None else _silent
-        async with World(rounds.plan, session.clock, session.base_dir, say=say) as world:
+        async with World(rounds.plan, session.clock, session.base_dir, say=say, single=once) as world:
             every = rounds.plan.gate.interval
             async for judgement in watch(lambda: rounds.run(world), every=every, clock=session.clock, until=limit):
                 last[:] = [judgement]

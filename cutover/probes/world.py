@@ -24,6 +24,8 @@ from cutover.probes.dns.interception import intercepted
 from cutover.probes.dns.panel import calibrate, load_panel
 from cutover.probes.dns.poll import poll, stretched
 from cutover.probes.dns.walk import Walker
+from cutover.probes.origin import Asking, follow_user_paths, observe_origins
+from cutover.probes.traffic.observe import TrafficObserver, own_requests
 from cutover.rounds import guarded
 
 Probing = Coroutine[Any, Any, list[Observation]]
@@ -43,15 +45,27 @@ class World:
         plan: what is probed.
         base_dir: the plan's folder.
         say: shows what is being done.
+        single: one round only: traffic sources are waited for until they can have counted our own requests.
     """
 
-    def __init__(self, plan: Plan, clock: Clock, base_dir: Path, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        clock: Clock,
+        base_dir: Path,
+        say: Callable[[str], None] = lambda _: None,
+        *,
+        single: bool = False,
+    ) -> None:
         self._plan = plan
         self._clock = clock
         self._base_dir = base_dir
         self._say = say
         self._resolvers = load_panel(plan.dns.resolvers, base_dir)
         self._panel: PanelSeen | None = None
+        self._single = single
+        self._origins = Asking(plan, clock, base_dir)
+        self._counters = TrafficObserver(plan, clock, base_dir)
         self._engine = Engine(max_rate=plan.dns.max_rate, ca_files=self._ca_files())
         self._authorities = Engine(ca_files=())
         self._walker = Walker(self._authorities, roots=plan.dns.roots, authorities=plan.dns.authorities)
@@ -59,11 +73,13 @@ class World:
     async def __aenter__(self) -> Self:
         await self._engine.__aenter__()
         await self._authorities.__aenter__()
+        await self._counters.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._counters.__aexit__(kind, error, trace)
         await self._authorities.__aexit__(kind, error, trace)
         await self._engine.__aexit__(kind, error, trace)
 
@@ -78,23 +94,27 @@ class World:
         yield await _all(
             self.ask_authorities(evidence),
             self._guard("dns.interception", self._ask_canary(), HTTP_DEADLINE),
-            *self._databases(),
+            *self._databases(phase),
         )
         if phase is Phase.PREFLIGHT:
             yield self.sides_found(evidence)
         self._say("asking resolvers, provider and origins ...")
-        yield await _all(
+        seen = await _all(
             *self._provider(evidence),
             self._guard("dns.resolvers", self._ask_resolvers(evidence), self._poll_deadline()),
             *(self._guard("origin", self._ask_origins(evidence, name), HTTP_DEADLINE, name) for name in plan.names),
         )
-        self._say("following what resolvers hand out, reading traffic ...")
-        yield await _all(
-            *(self._guard("origin", self._follow(evidence, name), HTTP_DEADLINE, name) for name in plan.names)
-            if phase is Phase.WATCH
-            else (),
-            *self._traffic(evidence),
-        )
+        yield seen
+        if phase is Phase.WATCH:
+            self._say("following what resolvers hand out ...")
+            followed = await _all(
+                *(self._guard("origin", self._follow(evidence, name), HTTP_DEADLINE, name) for name in plan.names)
+            )
+            seen += followed
+            yield followed
+        if plan.traffic:
+            self._say("reading traffic ...")
+            yield await self._read_traffic(evidence, seen)
 
     async def ask_authorities(self, evidence: Evidence) -> list[Observation]:
         """See zones, names and declared targets through their own servers."""
@@ -169,25 +189,18 @@ class World:
         return found
 
     async def _ask_origins(self, evidence: Evidence, name: str) -> list[Observation]:
-        from cutover.probes.origin import Asking, observe_origins
-
         sides = [side for side in ("old", "new") if self._is_known(evidence, name, side)]
         addresses = {(name, side): evidence.sides.addresses(name, side) for side in sides}
-        asking = Asking(self._plan, self._clock, self._base_dir)
-        return list(await observe_origins(asking, [name], sides, addresses))
+        return list(await observe_origins(self._origins, [name], sides, addresses))
 
     def _is_known(self, evidence: Evidence, name: str, side: str) -> bool:
         return bool(
             self._plan.origin_of(name, side).connect
-            or (evidence.sides.of(name).old
-            and side == "old")
-            or (self._plan.named(name).new
-            and side == "new")
+            or (evidence.sides.of(name).old and side == "old")
+            or (self._plan.named(name).new and side == "new")
         )
 
     async def _follow(self, evidence: Evidence, name: str) -> list[Observation]:
-        from cutover.probes.origin import Asking, follow_user_paths
-
         handed_out: Counter[str] = Counter()
         for rtype in self._plan.named(name).polled_types():
             if evidence.current(ResolverAnswers, name, rtype) is None:
@@ -196,7 +209,7 @@ class World:
                 standing = evidence.resolvers.standing(resolver.id, name, rtype)
                 if standing is not None and standing.at >= evidence.began:
                     handed_out.update(set(standing.addresses))
-        return list(await follow_user_paths(Asking(self._plan, self._clock, self._base_dir), name, handed_out))
+        return list(await follow_user_paths(self._origins, name, handed_out))
 
     def _provider(self, evidence: Evidence) -> list[Probing]:
         names = [name for name in self._plan.names if self._is_route53(evidence, name)]
@@ -233,11 +246,35 @@ class World:
             now=self._clock.now,
         )
 
-    def _databases(self) -> list[Probing]:
-        return []
+    def _databases(self, phase: Phase) -> list[Probing]:
+        if self._plan.database is None:
+            return []
+        facts = phase is Phase.PREFLIGHT
+        return [self._guard("database", self._read_databases(facts), API_DEADLINE)]
 
-    def _traffic(self, evidence: Evidence) -> list[Probing]:
-        return []
+    async def _read_databases(self, facts: bool) -> list[Observation]:
+        from cutover.probes.database import observe_databases
+
+        return await asyncio.to_thread(observe_databases, self._plan, self._clock, facts=facts)
+
+    async def _read_traffic(self, evidence: Evidence, seen: Sequence[Observation]) -> list[Observation]:
+        addresses = {
+            (name, side): evidence.sides.addresses(name, side) for name in self._plan.names for side in ("old", "new")
+        }
+
+        def side_of(name: str, address: str) -> str | None:
+            side = evidence.sides.of(name).of_address(address)
+            return side.value if side is not None else None
+
+        reading = self._counters.observe(
+            evidence.traffic,
+            addresses,
+            probed=own_requests(seen, side_of),
+            began=evidence.began,
+            settle=self._single,
+        )
+        deadline = API_DEADLINE + self._counters.settling().total_seconds()
+        return await self._guard("traffic", reading, deadline)
 
 
 async def _all(*work: Probing) -> list[Observation]:

@@ -204,7 +204,7 @@ def test_fingerprints_that_are_alike_block(world: World, start: Start) -> None:
         side: {
             "url": origin.url,
             "connect": origin.at,
-            "fingerprint": {"status": 200},
+            "fingerprint": {"header": None, "matches": None, "status": 200},
             "ca_file": str(world.folder / "ca.pem"),
         }
         for side, origin in (("old", world.old), ("new", world.new))
@@ -308,7 +308,7 @@ def test_a_ledger_edited_by_hand_is_refused_and_kept(world: World, start: Start)
     ledger = world.folder / "cutover.ledger"
     with sqlite3.connect(ledger) as raw:
         raw.execute("DROP TRIGGER no_update")
-        raw.execute("UPDATE entries SET body = replace(body, 'old', 'new') WHERE seq = 2")
+        raw.execute("UPDATE entries SET body = replace(body, 'a', 'b') WHERE seq = 2")
     before = ledger.read_bytes()
     for words in (("preflight",), ("watch", "--once"), ("done",), ("status",), ("report",)):
         result = cutover(*words)

@@ -90,13 +90,22 @@ class Estimate:
         if not chain:
             return Vision(False, f"counting was interrupted: {reading.detail}", reading.sight)
         until = chain[-1].end
-        behind = self._now - until
-        allowed = timedelta(seconds=reading.lag) + chain[-1].edge + GAP_INTERVALS * self._interval
-        if behind > allowed:
+        if not self.is_recent(label, side):
+            behind = self._now - until
             return Vision(False, f"its last complete data is {_seconds(behind)} old", Sight.STALE, until=until)
         if self._fold.sources[label].weight == "writes" and reading.tagged is None:
             return Vision(True, f"it answers, up to {until:%H:%M:%S} UTC", reading.sight, until=until)
-        return self._counts_sentinels(label, side, chain, allowed)
+        return self._counts_sentinels(label, side, chain)
+
+    def is_recent(self, label: str, side: str) -> bool:
+        """Tell whether what a source has counted reaches near enough to the present to speak of it."""
+        chain = self._fold.chain(label, side)
+        return bool(chain) and self._now - chain[-1].end <= self._allowed(label, side, chain[-1])
+
+    def _allowed(self, label: str, side: str, newest: Window) -> timedelta:
+        reading = self._fold.latest(label, side)
+        lag = timedelta(seconds=reading.lag) if reading is not None else timedelta(0)
+        return lag + newest.edge + GAP_INTERVALS * self._interval
 
     def bounds(self, label: str, side: str, since: datetime | None) -> Bounds | None:
         """Return a side's traffic since an instant, or in the newest window when none is given.
@@ -147,7 +156,8 @@ class Estimate:
         step = max(3, math.ceil(noise / 2))
         return min(MOST_SENTINELS, SENTINELS + (0, 2, 1)[turn % 3] * step)
 
-    def _counts_sentinels(self, label: str, side: str, chain: Sequence[Window], allowed: timedelta) -> Vision:
+    def _counts_sentinels(self, label: str, side: str, chain: Sequence[Window]) -> Vision:
+        allowed = self._allowed(label, side, chain[-1])
         recent = self._now - allowed - GAP_INTERVALS * self._interval - chain[-1].edge
         until = chain[-1].end
         for first in range(len(chain) - 1, -1, -1):

@@ -8,11 +8,13 @@ from typing import TypeVar
 
 from cutover.check import Phase
 from cutover.folds.authority import AuthorityFold
+from cutover.folds.database import DatabaseFold
 from cutover.folds.delegation import DelegationFold
 from cutover.folds.maintenance import MaintenanceFold
 from cutover.folds.resolvers import ResolverFold
 from cutover.folds.sides import SidesFold
 from cutover.folds.soak import SoakFold
+from cutover.folds.traffic import TrafficFold
 from cutover.observations.base import Observation, ProbeFailed
 from cutover.observations.gate import Judged, Overridden, SignedOff
 from cutover.plan import Plan
@@ -40,6 +42,8 @@ class Evidence:
         self.delegation = DelegationFold()
         self.maintenance = MaintenanceFold()
         self.soaks = SoakFold(plan)
+        self.traffic = TrafficFold(plan)
+        self.databases = DatabaseFold(plan)
         self.overrides: list[Overridden] = []
         self.sign_offs: list[SignedOff] = []
         self._latest: dict[str, dict[tuple[str, ...], Observation]] = {}
@@ -51,6 +55,8 @@ class Evidence:
         self._latest.setdefault(observation.kind, {})[observation.subject] = observation
         for fold in (self.sides, self.authority, self.resolvers, self.delegation, self.maintenance, self.soaks):
             fold.add(observation)
+        self.traffic.add(observation)
+        self.databases.add(observation)
         match observation:
             case Judged():
                 self.settle()

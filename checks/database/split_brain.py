@@ -1,0 +1,58 @@
+"""``database.split-brain``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from cutover.check import Outcome, Phase, Severity, check, failed, passed, skipped, unknown, warned
+from cutover.evidence import Evidence
+from cutover.plan import Plan
+
+from ._reading import ALARM, NO_DATABASE, clock, configured, verified_state, written
+
+
+@check(title="only one of the two databases takes writes", severity=Severity.BLOCKER, phases=(Phase.WATCH,))
+def split_brain(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome]:
+    """Look whether both databases took writes since the last verified state.
+
+    From then on no copy holds all rows, switching back loses what new took, and staying loses what old took. Each
+    minute makes the repair longer: fence old, estimate, reconcile. Waiting does not end this alarm; a reconcile
+    that balances does.
+    """
+    subject = "old and new"
+    if plan.gate.writes == "none":
+        yield skipped(subject, 'the plan says that no database is written on old (writes = "none")')
+        return
+    if not configured(plan, "old") or not configured(plan, "new"):
+        yield unknown(subject, NO_DATABASE if plan.database is None else "[database] needs both old and new")
+        return
+    state = verified_state(plan, evidence)
+    if state.old is None or state.new is None:
+        yield unknown(subject, state.how)
+        return
+    old = written(plan, evidence, "old", state.old)
+    new = written(plan, evidence, "new", state.new)
+    limit = plan.gate.max_old_writes
+    since = f"since {state.how} at {clock(state.old)}"
+    measured: dict[str, Any] = {"old": old.total, "new": new.total, "since": state.old}
+    if old.total > limit and new.total:
+        began = max(found.first[0] for found in (old, new) if found.first is not None)
+        yield failed(
+            subject,
+            f"both databases took writes {since}: old {old.total} rows ({old.told()}), new {new.total} rows "
+            f"({new.told()}); both at the latest from {clock(began)}",
+            fix=ALARM,
+            **measured,
+        )
+    elif old.total and new.total:
+        yield warned(
+            subject, f"old took {old.total} rows {since} (limit {limit}: tolerated), new {new.total}", **measured
+        )
+    elif not old.unknown and not old.total:
+        yield passed(subject, f"old took no writes {since}", **measured)
+    elif not new.unknown and not new.total:
+        yield passed(subject, f"new took no writes {since}", **measured)
+    else:
+        yield unknown(subject, f"not known {since}: {old.unknown or new.unknown}", **measured)

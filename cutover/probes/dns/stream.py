@@ -24,6 +24,7 @@ from cutover.probes.dns.wire import MalformedError, Query, Template
 
 _MAX_MESSAGE = 65535
 _CONNECT = 10.0
+_KEEP_ADDRESS = 60.0
 
 
 class StreamError(Exception):
@@ -185,6 +186,7 @@ class Streams:
         self._tls: ssl.SSLContext | None = None
         self._connections: dict[tuple[str, int, str | None], asyncio.Task[Connection]] = {}
         self._clients: dict[str, httpx.AsyncClient] = {}
+        self._hosts: dict[str, tuple[float, asyncio.Task[str]]] = {}
 
     async def ask(self, host: str, port: int, server_name: str | None, query: Query) -> Answered:
         """Ask over TCP, or over TLS when there is a ``server_name``.
@@ -221,7 +223,7 @@ class Streams:
         """
         parts = urlsplit(url)
         host = parts.hostname or ""
-        address = await look_up(host)
+        address = await self._address(host)
         literal = f"[{address}]" if ":" in address else address
         port = f":{parts.port}" if parts.port else ""
         request = self._client(parts.netloc).build_request(
@@ -251,6 +253,8 @@ class Streams:
             if task.done() and not task.cancelled() and task.exception() is None:
                 task.result().close()
         self._connections.clear()
+        for _, look in self._hosts.values():
+            look.cancel()
         for client in self._clients.values():
             await client.aclose()
         self._clients.clear()
@@ -260,7 +264,7 @@ class Streams:
         task = self._connections.get(key)
         if task is None:
             task = asyncio.create_task(self._open(*key))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also with nobody left
+            task.add_done_callback(_mark_seen)
             self._connections[key] = task
         try:
             return await asyncio.shield(task)
@@ -272,7 +276,17 @@ class Streams:
     async def _open(self, host: str, port: int, server_name: str | None) -> Connection:
         context = None if server_name is None else self._context()
         async with asyncio.timeout(_CONNECT):
-            return await Connection.open(await look_up(host), port, context, server_name or "")
+            return await Connection.open(await self._address(host), port, context, server_name or "")
+
+    async def _address(self, host: str) -> str:
+        """Look a host up once a minute, whoever asks; a look-up that still runs is shared."""
+        now = asyncio.get_running_loop().time()
+        expires, task = self._hosts.get(host, (0.0, None))
+        if task is None or (task.done() and (expires < now or task.cancelled() or task.exception() is not None)):
+            task = asyncio.create_task(look_up(host))
+            task.add_done_callback(_mark_seen)
+            self._hosts[host] = (now + _KEEP_ADDRESS, task)
+        return await asyncio.shield(task)
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -310,6 +324,12 @@ class Streams:
             return body, int(age) if age.isdecimal() and len(age) < 10 else 0
         finally:
             await response.aclose()
+
+
+def _mark_seen(task: asyncio.Task[Connection] | asyncio.Task[str]) -> None:
+    """Take note of a task's error, also when everybody who waited has gone."""
+    if not task.cancelled():
+        task.exception()
 
 
 def failed(error: MalformedError | StreamError | OSError) -> Reply:

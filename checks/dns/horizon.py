@@ -37,7 +37,9 @@ def _of_name(plan: Plan, evidence: Evidence, name: str, now: datetime) -> Iterat
         return
     moved = changed(plan, evidence, name)
     if moved.at is None:
-        yield unknown(subject, f"it is not known when it changed: {moved.how}", name=name)
+        waits = evidence.authority.window(name).first_new is None
+        what = "it has not changed yet" if waits else "it is not known when it changed"
+        yield unknown(subject, f"{what}: {moved.how}", name=name)
         return
     found = horizon(plan, evidence, name)
     waiting = [x for x in found.causes if x.until > now]

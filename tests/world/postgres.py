@@ -179,7 +179,14 @@ class Postgres:
             args = [str(self.bin / "postgres"), "-D", str(self.data)]
             for key, value in settings.items():
                 args += ["-c", f"{key}={value}"]
-            daemon = Daemon(args, self.log, user=self._user, stop_signal=signal.SIGINT, cwd=self.folder)
+            daemon = Daemon(
+                args,
+                self.log,
+                user=self._user,
+                stop_signal=signal.SIGINT,
+                last_signal=signal.SIGQUIT,  # it gives its shared memory back, unlike when it is killed
+                cwd=self.folder,
+            )
             try:
                 daemon.wait_ready(self._accepts, seconds=30)
             except WorldError:

@@ -1,7 +1,7 @@
 """Child processes, free ports and bounded waits: what every server of the test world needs.
 
 A server started here never outlives the tests: it is stopped when its context ends, and when the test run
-itself is killed a small warden process, which holds the other end of a pipe, ends what is left.
+itself is killed a small warden process, which holds the other end of a pipe, ends and removes what is left.
 """
 
 from __future__ import annotations
@@ -25,20 +25,26 @@ from typing import IO
 SERVER_PATHS = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/opt/homebrew/sbin", "/opt/homebrew/bin")
 
 _WARDEN = """
-import os, signal, sys
-alive = {}
+import os, shutil, signal, sys, time
+alive, folders = {}, []
 for line in sys.stdin:
-    verb, pid, number = line.split()
-    if verb == "+":
+    verb, what = line.rstrip("\\n").split(" ", 1)
+    if verb == "start":
+        pid, number = what.split()
         alive[int(pid)] = int(number)
+    elif verb == "stop":
+        alive.pop(int(what), None)
     else:
-        alive.pop(int(pid), None)
+        folders.append(what)
 for pid, number in alive.items():
     try:
         os.kill(pid, number)
         os.kill(pid, signal.SIGCONT)
     except OSError:
         pass
+time.sleep(0.3 if alive else 0)
+for folder in folders:
+    shutil.rmtree(folder, ignore_errors=True)
 """
 
 
@@ -47,14 +53,14 @@ class WorldError(AssertionError):
 
 
 class _Warden:
-    """The process that ends our servers when we are killed. One per test process, started on first use."""
+    """The process that clears up when we are killed. One per test process, started on first use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._owner = 0
 
-    def tell(self, verb: str, pid: int, number: int) -> None:
+    def tell(self, verb: str, what: object) -> None:
         with self._lock:
             if self._process is None or self._owner != os.getpid():
                 self._owner = os.getpid()
@@ -66,7 +72,7 @@ class _Warden:
                 )
             pipe = self._process.stdin
             assert pipe is not None
-            pipe.write(f"{verb} {pid} {int(number)}\n")
+            pipe.write(f"{verb} {what}\n")
             pipe.flush()
 
 
@@ -155,6 +161,7 @@ def unprivileged_user(*names: str) -> str | None:
 def scratch(prefix: str, *, user: str | None = None) -> Path:
     """Make a temporary directory, owned by ``user`` if given. Its owner removes it."""
     path = Path(tempfile.mkdtemp(prefix=f"cutover-{prefix}-"))
+    _warden.tell("folder", path)
     if user is not None:
         record = pwd.getpwnam(user)
         os.chown(path, record.pw_uid, record.pw_gid)
@@ -169,6 +176,7 @@ class Daemon:
         log: where its output goes.
         user: run as this user (only as root).
         stop_signal: what ends it in order; after five seconds it is killed.
+        last_signal: what the warden sends when the tests themselves were killed.
     """
 
     def __init__(
@@ -178,11 +186,13 @@ class Daemon:
         *,
         user: str | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
+        last_signal: signal.Signals = signal.SIGKILL,
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
         self.log = log
         self._stop_signal = stop_signal
+        self._paused = False
         self._output: IO[bytes] = log.open("ab")
         options: dict[str, object] = {}
         if user is not None:
@@ -199,7 +209,7 @@ class Daemon:
             **options,  # type: ignore[call-overload]
         )
         self.args = list(args)
-        _warden.tell("+", self.pid, signal.SIGKILL)
+        _warden.tell("start", f"{self.pid} {int(last_signal)}")
 
     @property
     def pid(self) -> int:
@@ -243,12 +253,19 @@ class Daemon:
         self._process.send_signal(number)
 
     def pause(self) -> None:
-        """Make it go silent: it keeps its sockets and answers nothing until :meth:`resume`."""
-        self.send(signal.SIGSTOP)
+        """Make it go silent: it keeps its sockets and answers nothing until :meth:`resume`.
+
+        Returns when every thread has stopped: a signal that was only sent would let one more answer out.
+        """
+        if not self._paused:
+            self.send(signal.SIGSTOP)
+            os.waitpid(self.pid, os.WUNTRACED)
+            self._paused = True
 
     def resume(self) -> None:
         """End a :meth:`pause`."""
         self.send(signal.SIGCONT)
+        self._paused = False
 
     def stop(self, number: signal.Signals | None = None, *, seconds: float = 5.0) -> None:
         """End it and wait; kill it when it does not end by itself."""
@@ -260,5 +277,5 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        _warden.tell("-", self.pid, 0)
+        _warden.tell("stop", self.pid)
         self._output.close()

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from tests.world.postgres import Postgres
+from tests.world.process import wait_until
 
 if TYPE_CHECKING:
     from tests.world.fixtures import MakeDatabase
@@ -72,4 +74,4 @@ def test_a_killed_test_run_leaves_no_server() -> None:
         time.sleep(0.02)
     else:
         pytest.fail(f"postmaster {pid} outlived its test run")
-    subprocess.run(["rm", "-rf", folder], check=True)
+    wait_until(lambda: not Path(folder).exists(), "the warden to remove the cluster")

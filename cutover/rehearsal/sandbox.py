@@ -1,0 +1,310 @@
+"""The whole world of one migration on loopback, in one context."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from cutover.errors import CutoverError
+from cutover.rehearsal.certificates import CertificateAuthority
+from cutover.rehearsal.cloud import Cloud
+from cutover.rehearsal.machine import HOSTS, Folder, environment, free_port, network
+from cutover.rehearsal.nameserver import Nameserver, Zone, listen
+from cutover.rehearsal.origin import Origin
+from cutover.rehearsal.postgres import Postgres
+from cutover.rehearsal.resolver import Resolver
+from cutover.rehearsal.shop import APP_ROLE, SCHEMA, Shop
+from cutover.rehearsal.users import User, Where
+
+NAME = "app.example.com"
+ZONE = "example.com"
+TTL = 24
+"""Seconds: the 86400 s of that night, a second for an hour."""
+LOW_TTL = 2
+CARRIER_KEEPS = 1800
+"""Seconds for which the carrier's resolver keeps everything."""
+USERS = 40
+STALE_USERS = 4
+RESOLVERS = ("anycast-1", "anycast-2", "anycast-3")
+
+_T = TypeVar("_T")
+
+
+class Sandbox:
+    """Name servers, resolvers, deployments, cloud, databases and users, on loopback only.
+
+    Attributes:
+        folder: holds the plan, the logs and everything else; removed at the end.
+        old, new: the deployments.
+        carrier: the resolver of a mobile carrier that nobody watches; it clamps.
+        users: by number; the last :data:`STALE_USERS` sit behind the carrier.
+        postgres: one cluster with the databases ``old``, ``new`` and ``base``.
+        zone_id: of the hosted zone.
+    """
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._prefix = network()
+        self._loop = asyncio.new_event_loop()
+        self._living: list[asyncio.Task[None]] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop everything and remove the folder."""
+        self._stack.close()
+
+    @property
+    def path(self) -> Path:
+        """The folder with the plan."""
+        return self._home
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the commands."""
+        return environment()
+
+    def _start(self) -> None:
+        self.folder = self._stack.enter_context(Folder())
+        self._home = self.folder.path / "migration"
+        self._home.mkdir(mode=0o700)
+        self.postgres = self._stack.enter_context(Postgres(self.folder, self._address(1)))
+        self._fill()
+        thread = threading.Thread(target=self._loop.run_forever, name="rehearsal", daemon=True)
+        thread.start()
+        self._stack.callback(self._end_loop, thread)
+        self.cloud = self._stack.enter_context(Cloud(self._address(1), self._publish))
+        self.zone_id, self._servers = self.cloud.create_zone(ZONE)
+        self._run(self._name_servers())
+        self._run(self._deployments())
+        self.point(self.old, TTL)
+        self._run(self._begin())
+
+    def _address(self, host: int) -> str:
+        if not 1 <= host <= HOSTS:
+            raise ValueError(f"the sandbox has {HOSTS} addresses")
+        return f"{self._prefix}.{host}"
+
+    def _fill(self) -> None:
+        self.postgres.execute(f"CREATE ROLE {APP_ROLE} LOGIN")
+        for database in ("old", "new"):
+            self.postgres.execute(f"CREATE DATABASE {database}")
+            self.postgres.execute(SCHEMA, database=database)
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine in the sandbox's loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def _end_loop(self, thread: threading.Thread) -> None:
+        async def stop() -> None:
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others, timeout=5) if others else None
+
+        with contextlib.suppress(TimeoutError):
+            self._run(stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        thread.join(5)
+        self._loop.close()
+
+    async def _name_servers(self) -> None:
+        """Start root, top-level domains and the zone's servers, and the resolvers; all on one port."""
+        root, tld = self._address(2), self._address(3)
+        authorities = {name: self._address(4 + number) for number, name in enumerate(self._servers)}
+        resolvers = {name: self._address(8 + number) for number, name in enumerate((*RESOLVERS, "carrier"))}
+        self._dns_port = free_port([root, tld, *authorities.values(), *resolvers.values()])
+        zones = _tree(root, tld, authorities)
+        self._zone = Zone.of(f"{ZONE}.", [f"{name}." for name in self._servers], ttl=60)
+        asked = [(address, self._dns_port) for address in authorities.values()]
+        self.resolvers = {name: Resolver(asked) for name in RESOLVERS}
+        self.carrier = Resolver(asked, least=CARRIER_KEEPS)
+        self._carrier_at = resolvers["carrier"], self._dns_port
+        self.panel = {name: f"{resolvers[name]}:{self._dns_port}" for name in RESOLVERS}
+        self._root = f"{root}:{self._dns_port}"
+        served: dict[str, Nameserver | Resolver] = {root: Nameserver(zones["."])}
+        served[tld] = Nameserver(*(zone for apex, zone in zones.items() if apex != "."))
+        served |= {address: Nameserver(self._zone) for address in authorities.values()}
+        served |= {resolvers[name]: resolver for name, resolver in self.resolvers.items()}
+        served[resolvers["carrier"]] = self.carrier
+        for address, server in served.items():
+            opened = await listen(server.answer, address, self._dns_port)
+            self._stack.callback(lambda stack=opened: self._run(stack.aclose()))
+
+    def _publish(self, owner: str, rtype: str, ttl: int, values: Sequence[str]) -> None:
+        self._loop.call_soon_threadsafe(self._zone.put, owner, rtype, ttl, list(values))
+
+    async def _deployments(self) -> None:
+        authority = CertificateAuthority()
+        ca_file = authority.save(self._home / "ca.pem")
+        old, new = self._address(1), self._address(12)
+        self._port = free_port([old, new])
+        made = {}
+        for side, release, address in (("old", "porter-41", old), ("new", "sst-1", new)):
+            context = authority.server_context(NAME, self._home)
+            shop = Shop(self.postgres.url(side, APP_ROLE))
+            made[side] = Origin(release, address, self._port, context, self._home / f"{side}.log", shop)
+            await made[side].accept()
+            self._stack.callback(lambda origin=made[side]: self._run(origin.close()))
+        self.old, self.new = made["old"], made["new"]
+        where = Where(NAME, self._port, ssl.create_default_context(cafile=ca_file))
+        panel = [(at.rpartition(":")[0], self._dns_port) for at in self.panel.values()]
+        self.users = {
+            number: User(
+                number,
+                where,
+                self._carrier_at if number > USERS - STALE_USERS else panel[number % len(panel)],
+                orders=0 if number > USERS - STALE_USERS else 12,
+            )
+            for number in range(1, USERS + 1)
+        }
+
+    async def _begin(self) -> None:
+        self._living = [asyncio.create_task(user.live()) for user in self.users.values()]
+
+    def point(self, origin: Origin, ttl: int) -> Mapping[str, Any]:
+        """Let the name lead to a deployment, by Route 53; return the change batch."""
+        return self.cloud.upsert(self.zone_id, f"{NAME}.", ttl, origin.address)
+
+    def maintenance(self, *, on: bool) -> None:
+        """Put the maintenance page up in front of old, or take it away; while it is up, old lets go of its database."""
+        self.old.maintenance = on
+        if on:
+            self._run(self.old.shop.close())
+
+    def copy(self) -> None:
+        """Copy old's database to new's, and keep the copy that both started from as ``base``."""
+        self._run(self.old.shop.close())
+        self._run(self.new.shop.close())
+        self.postgres.copy("old", "base")
+        self.postgres.copy("base", "new")
+
+    def flush_carrier(self) -> None:
+        """Let the carrier's resolver forget; its users' apps are started anew."""
+        self._loop.call_soon_threadsafe(self.carrier.flush)
+        for number in range(USERS - STALE_USERS + 1, USERS + 1):
+            self._loop.call_soon_threadsafe(self.users[number].forget)
+
+    def change(self, user: int, column: str, value: str) -> str:
+        """Let a user change the own account through the app; return the side that took it, "" when none did."""
+        response = self._run(self.users[user].change(column, value))
+        return self._side(response.headers.get("x-release", "")) if response and response.status == 201 else ""  # noqa: PLR2004
+
+    def order(self, user: int, item: str, amount: str) -> tuple[str, int]:
+        """Let a user order; return the side that took it and the order's number there.
+
+        Raises:
+            CutoverError: nobody took it.
+        """
+        response = self._run(self.users[user].order(item, amount))
+        if response is None or response.status != 201:  # noqa: PLR2004
+            raise CutoverError(f"the sandbox's user {user} could not order", "run it again", exit_code=1)
+        return self._side(response.headers["x-release"]), int(json.loads(response.body)["order"])
+
+    def _side(self, release: str) -> str:
+        return {self.old.release: "old", self.new.release: "new"}.get(release, "")
+
+    def plan(self) -> str:
+        """Return the plan of this migration."""
+        panel = ", ".join(f'"{at}"' for at in self.panel.values())
+        return _PLAN.format(
+            name=NAME,
+            url=f"https://{NAME}:{self._port}/version",
+            old=self.old.address,
+            new=self.new.address,
+            port=self._port,
+            panel=panel,
+            root=self._root,
+            max_ttl=LOW_TTL,
+            endpoint_url=self.cloud.endpoint_url,
+            old_database=self.postgres.url("old"),
+            new_database=self.postgres.url("new"),
+            base_database=self.postgres.url("base"),
+            app_role=APP_ROLE,
+        )
+
+
+_PLAN = """\
+[migration]
+name = "porter-to-sst"
+
+[[name]]
+name  = "{name}"
+types = ["A"]
+old   = ["{old}"]
+new   = ["{new}"]
+
+[dns]
+resolvers = [{panel}]
+roots = ["{root}"]
+max_ttl = {max_ttl}
+interception_canary = ""            # nothing leaves this machine
+
+[providers.route53]
+endpoint_url = "{endpoint_url}"
+
+[origin.old]
+url = "{url}"
+connect = "{old}:{port}"
+fingerprint = {{ header = "x-release", matches = "^porter-" }}
+maintenance = {{ body = true, matches = "down for maintenance" }}
+ca_file = "ca.pem"
+[origin.new]
+url = "{url}"
+connect = "{new}:{port}"
+fingerprint = {{ header = "x-release", matches = "^sst-" }}
+ca_file = "ca.pem"
+paths = ["/"]
+
+[[traffic]]
+source = "access_log"
+old = ["old.log"]
+new = ["new.log"]
+
+[database]
+old = "{old_database}"
+new = "{new_database}"
+base = "{base_database}"
+app_roles = ["{app_role}"]
+
+[gate]                              # of that night: 30s, 15m, 0.001; here a second is an hour
+interval = "1s"
+soak = "5s"
+max_old_share = 0.01
+min_requests = 300
+"""
+
+
+def _tree(root: str, tld: str, authorities: Mapping[str, str]) -> dict[str, Zone]:
+    """Make the zones above ``example.com``: the root, and the top-level domains that are needed.
+
+    The name servers of a Route 53 zone lie in several of these; their addresses are records of them here.
+    """
+    zones = {".": Zone.of(".", ["root.sandbox."], ttl=172800)}
+    zones["."].put("root.sandbox.", "A", 172800, [root])
+    names = {name.rpartition(".")[2] for name in (*authorities, ZONE)}
+    for domain in sorted(names):
+        zone = zones[domain] = Zone.of(f"{domain}.", ["tld.sandbox."], ttl=172800)
+        zones["."].put(f"{domain}.", "NS", 172800, ["tld.sandbox."])
+        for name, address in authorities.items():
+            if name.endswith(f".{domain}"):
+                zone.put(f"{name}.", "A", 172800, [address])
+    zones["."].put("tld.sandbox.", "A", 172800, [tld])
+    parent = zones[ZONE.rpartition(".")[2]]
+    parent.put(f"{ZONE}.", "NS", 60, [f"{name}." for name in authorities])
+    return zones

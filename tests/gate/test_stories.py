@@ -34,7 +34,8 @@ def start(world: World) -> Start:
             "previous_ttl": 2,
             **entry,
         }
-        path = world.plan({"name": [name], **(changes or {})})
+        given = {key: value for key, value in name.items() if value is not None}
+        path = world.plan({"name": [given], **(changes or {})})
         return Cutover(path, world.environment)
 
     return make

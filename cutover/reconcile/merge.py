@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cutover.reconcile.asked import Asked
@@ -86,7 +87,19 @@ def merge(
     for position, each in enumerate(judged):
         if each.decision is Decision.CONFLICT and each.new_key is not None and each.pre is None and each.table.key:
             judged[position] = replace(each, beside=asked.row(Side.NEW, each.table, each.new_key))
-    return MergeResult(tuple(judged), steps.components, identities, warnings)
+    return MergeResult(tuple(judged), steps.components, identities, (*warnings, *_kept_twice(judged)))
+
+
+def _kept_twice(judged: Sequence[Judged]) -> Iterator[str]:
+    """Say where rows that look the same on both sides are both kept."""
+    counts = Counter(
+        each.table.name for each in judged if each.decision is Decision.REKEYED and each.change.old == each.change.new
+    )
+    for table, count in counts.items():
+        yield (
+            f"{table}: {count} inserted row(s) are equal on both sides and both are kept: no unique column, uuid or time"
+            " with a part of a second proves that they are one. If base is older than the copy, take a later base"
+        )
 
 
 def _undeclared(

@@ -1,0 +1,1 @@
+INSERT INTO orders VALUES (101,'o'),(160,'o2');

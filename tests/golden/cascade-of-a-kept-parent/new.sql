@@ -1,0 +1,1 @@
+UPDATE orders SET note='n' WHERE id=1;

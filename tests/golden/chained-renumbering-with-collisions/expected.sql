@@ -1,0 +1,1 @@
+SELECT array_agg(u.email ORDER BY p.id) = '{a,b}' FROM posts p JOIN users u ON u.id=p.user_id; SELECT count(*)=4 FROM users; SELECT array_agg(email ORDER BY id)='{a,c,d}' FROM users WHERE id IN (47,50,60);

@@ -1,0 +1,1 @@
+SELECT lo=1 AND hi=5 FROM r WHERE id=1;

@@ -1,0 +1,1 @@
+UPDATE r SET hi=5 WHERE id=1; UPDATE r SET n='n' WHERE id=2;

@@ -1,0 +1,1 @@
+UPDATE r SET lo=9;

@@ -1,0 +1,1 @@
+CREATE TABLE p (k text PRIMARY KEY, v text); CREATE TABLE c (id int PRIMARY KEY, k text REFERENCES p); CREATE TABLE g (id int PRIMARY KEY, c int REFERENCES c);

@@ -1,0 +1,1 @@
+SELECT count(*) = 2 FROM lines; SELECT order_id <> 101 FROM remarks;

@@ -1,0 +1,1 @@
+INSERT INTO posts VALUES (1,10,1.50,0.5),(2,10,0,0);

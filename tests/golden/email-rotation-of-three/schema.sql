@@ -1,0 +1,1 @@
+CREATE TABLE users (id int PRIMARY KEY, email varchar(20) NOT NULL UNIQUE, n int UNIQUE);

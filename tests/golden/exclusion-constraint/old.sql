@@ -1,0 +1,1 @@
+INSERT INTO b VALUES (2,'[10,20)'),(3,'[30,40)'); UPDATE b SET during='[50,60)' WHERE id=1; INSERT INTO b VALUES (4,'[1,3)');

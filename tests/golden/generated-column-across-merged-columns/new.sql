@@ -1,0 +1,1 @@
+UPDATE g SET h=7 WHERE id=1; UPDATE g SET n='n' WHERE id=2;

@@ -1,0 +1,1 @@
+SELECT array_agg(name ORDER BY id)='{a,y}' FROM t;

@@ -1,0 +1,1 @@
+UPDATE t SET age=2 WHERE id=5;

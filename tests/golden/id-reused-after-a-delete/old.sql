@@ -1,0 +1,1 @@
+DELETE FROM t; INSERT INTO t VALUES (5,'z',1,'2025-02-01'),(6,'y',1,'2025-02-01');

@@ -1,0 +1,1 @@
+CREATE TABLE s (id int PRIMARY KEY, lat numeric, lng numeric, name text);

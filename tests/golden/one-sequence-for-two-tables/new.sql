@@ -1,0 +1,1 @@
+INSERT INTO pages VALUES (101,'n'); SELECT setval('ids',101);

@@ -1,0 +1,1 @@
+INSERT INTO items VALUES (7,1,'n');

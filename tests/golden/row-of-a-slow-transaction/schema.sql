@@ -1,0 +1,2 @@
+CREATE TABLE orders (id bigserial PRIMARY KEY, note text);
+CREATE TABLE items (id bigserial PRIMARY KEY, order_id bigint REFERENCES orders, product text);

@@ -1,0 +1,1 @@
+CREATE TABLE n (id bigserial PRIMARY KEY, parent_id bigint REFERENCES n, t text);

@@ -1,0 +1,1 @@
+DELETE FROM orders WHERE id=1; UPDATE items SET what='n' WHERE id=6;

@@ -1,0 +1,1 @@
+UPDATE d SET v='n' WHERE id=1; UPDATE d SET removed_at='2025-01-02' WHERE id IN (2,3); INSERT INTO c VALUES (2,5);

@@ -1,0 +1,1 @@
+SELECT status='cancelled' AND shipped_at IS NOT NULL FROM o;

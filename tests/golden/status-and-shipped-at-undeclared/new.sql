@@ -1,0 +1,1 @@
+UPDATE o SET status='cancelled';

@@ -1,0 +1,1 @@
+UPDATE o SET shipped_at='2025-01-01';

@@ -1,0 +1,1 @@
+SELECT array_agg(email ORDER BY id) = '{b,a}' FROM users;

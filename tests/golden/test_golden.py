@@ -1,0 +1,151 @@
+"""Every golden case, on real Postgres: decisions, sums, and the result once the steps were carried out."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cutover.errors import CutoverError
+from cutover.reconcile.bundlefile import Bundle
+from cutover.reconcile.model import Decision
+from cutover.reconcile.render import render_text
+from cutover.reconcile.run import ReconcileResult, Request, Urls, reconcile
+from tests.golden.cases import Case, all_cases
+from tests.golden.execute import Executor, advance
+from tests.world.postgres import Postgres
+
+CASES = all_cases()
+
+
+SIDES = ("base", "old", "new")
+_number = itertools.count(1)
+_EMPTY = """
+SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
+DO $$ DECLARE each text; BEGIN
+    FOR each IN SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' LOOP
+        EXECUTE format('DROP EXTENSION %I CASCADE', each);
+    END LOOP;
+    FOR each IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema)' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', each);
+    END LOOP;
+END $$;
+CREATE SCHEMA public;
+GRANT ALL ON SCHEMA public TO public;
+"""
+
+
+@pytest.fixture(scope="module")
+def databases(postgres: Postgres) -> Iterator[dict[str, str]]:
+    """Three databases for all cases: emptied, not made anew, because that takes ten times as long."""
+    stem = f"golden_{os.getpid()}_{next(_number)}"
+    names = {side: f"{stem}_{side}" for side in SIDES}
+    for name in names.values():
+        postgres.create_database(name)
+    yield names
+    for name in names.values():
+        postgres.drop_database(name)
+
+
+@pytest.fixture
+def sides(postgres: Postgres, databases: dict[str, str], request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Base, old and new of a case, as names of databases. A case's scripts say the same wherever they run."""
+    case: Case = request.param
+    for side, name in databases.items():
+        script = f"{case.sql('schema')}\n{case.sql('base')}\n{'' if side == 'base' else case.sql(side)}"
+        postgres.execute(script if script.strip() else "SELECT 1", database=name)
+    yield databases
+    for name in databases.values():
+        postgres.execute(_EMPTY, database=name)
+
+
+def base_of(case: Case, postgres: Postgres, name: str, folder: Path) -> str | None:
+    """Return what stands for base: a URL, a dump, or nothing."""
+    match case.run.get("base", "database"):
+        case "none":
+            return None
+        case "database":
+            return postgres.dsn(name)
+        case "dump":
+            dump = folder / "base.dump"
+            extra = case.run.get("dump", ["-Fc"])
+            command = [postgres.tool("pg_dump"), *extra, "-f", str(dump), postgres.dsn(name)]
+            subprocess.run(command, check=True, env={"TZ": "UTC", **case.run.get("dump_env", {})})
+            return str(dump)
+        case other:
+            raise AssertionError(other)
+
+
+@pytest.mark.parametrize(("sides", "case"), [(case, case) for case in CASES], indirect=["sides"], ids=[c.name for c in CASES])
+def test_golden(sides: dict[str, str], case: Case, postgres: Postgres, tmp_path: Path) -> None:
+    flags = {name: value for name, value in case.run.items() if name not in ("base", "dump", "dump_env")}
+    urls = Urls(old=postgres.dsn(sides["old"]), new=postgres.dsn(sides["new"]), base=base_of(case, postgres, sides["base"], tmp_path))
+    request = Request(folder=tmp_path, **flags)
+    if "error" in case.expected:
+        with pytest.raises(CutoverError, match=case.expected["error"]) as caught:
+            reconcile(case.options, urls, request)
+        assert caught.value.exit_code == case.expected.get("exit_code", 2)
+        return
+    result = reconcile(case.options, urls, request)
+    bundle = Bundle(result.bundle)
+    compare(case, result, bundle)
+    with contextlib.closing(psycopg.connect(postgres.dsn(sides["new"]))) as connection:
+        advance(connection, bundle.meta)
+        executor = Executor(connection, bundle.meta)
+        for component in bundle.components():
+            executor.run(component)
+        connection.execute("RESET search_path")
+        for query in filter(None, map(str.strip, case.sql("expected").split(";"))):
+            rows = connection.execute(query.encode()).fetchall()
+            assert rows, f"no row: {query}"
+            assert all(value is True for row in rows for value in row), f"{query}: {rows}"
+
+
+def compare(case: Case, result: ReconcileResult, bundle: Bundle) -> None:
+    """Compare a result with what the case expects, and with itself."""
+    expected = case.expected
+    decisions = {}
+    for line in bundle.accounted():
+        reason = f" {line.reason}" if line.decision is Decision.CONFLICT else ""
+        label = f"{line.table.name if line.table.schema == 'public' else line.table} {','.join(line.key)}"
+        said = f"{line.decision}{reason}" + (f" x{line.count}" if line.count > 1 else "")
+        decisions[label] = f"{decisions[label]} + {said}" if label in decisions else said
+    assert decisions == expected["decisions"], render_text(result.summary)
+    assert result.verdict == expected["verdict"]
+    assert result.exit_code == expected["exit_code"]
+    accounted = result.json["accounted"]
+    assert accounted["old_changes"] == sum(value for name, value in accounted.items() if name != "old_changes")
+    assert bundle.summary["accounted"] == accounted
+    for name, counts in expected.get("tables", {}).items():
+        found = next(table for table in result.json["tables"] if table["table"] == name)
+        for key, value in counts.items():
+            assert found[key] == value, f"{name}: {key} is {found[key]}"
+    for place in ("warnings", "notes", "unseen"):
+        text = "\n".join(result.json[place])
+        for pattern in expected.get(place, []):
+            assert re.search(pattern, text), f"{pattern} is not in {place}: {text}"
+    for name, pattern in expected.get("left_out", {}).items():
+        assert re.search(pattern, result.json["left_out"][name])
+    for key, pattern in expected.get("because_of", {}).items():
+        found_line = next(line for line in bundle.accounted() if f"{line.table.name} {','.join(line.key)}" == key)
+        assert re.search(pattern, " ".join(found_line.because_of)), found_line.because_of
+    for key, pattern in expected.get("effects", {}).items():
+        found_line = next(line for line in bundle.accounted() if f"{line.table.name} {','.join(line.key)}" == key)
+        assert re.search(pattern, " ".join(found_line.effects)), found_line.effects
+    assert result.json["new_changes"]["overwritten"] == expected.get("overwritten", 0)
+    text = render_text(result.summary)
+    assert "\x1b" not in text
+    assert result.summary.next_command in text
+    page = (result.bundle / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+
+
+def test_there_are_enough_cases() -> None:
+    assert len(CASES) >= 80

@@ -1,0 +1,1 @@
+UPDATE t SET a='o' WHERE id<3; DELETE FROM t WHERE id=3;

@@ -155,6 +155,78 @@ def done(
     return command.run(session, pattern=name, override=override, reason=reason)
 
 
+@app.command(epilog="Example: cutover fence")
+def fence(
+    release: Annotated[bool, typer.Option("--release", help="Bring back exactly what was there.")] = False,
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """Make the old database refuse writes, and prove it."""
+    import cutover.commands.fence as command
+
+    return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), release=release)
+
+
+@app.command(epilog="Example: cutover reconcile --apply reconcile-20251112T1900Z")
+def reconcile(
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only count: how bad is it?")] = False,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", metavar="DIR", help="Go on with this one, reading its decisions.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Connections per database.")] = 1,
+    no_merge: Annotated[bool, typer.Option("--no-merge", help="No merging by column: those become conflicts.")] = False,
+    prove: Annotated[bool, typer.Option("--prove", help="Check the watermark against every row.")] = False,
+    accept_inferred_deletes: Annotated[
+        bool, typer.Option("--accept-inferred-deletes", help="Trust deletes that an inferred base implies.")
+    ] = False,
+    max_snapshot_age: Annotated[
+        str, typer.Option("--max-snapshot-age", metavar="30m", help="Oldest snapshot of new that may be judged by.")
+    ] = "30m",
+    apply: Annotated[
+        Path | None, typer.Option("--apply", metavar="BUNDLE", help="Write a bundle's changes into new.")
+    ] = None,
+    single_transaction: Annotated[bool, typer.Option("--single-transaction", help="All or nothing.")] = False,
+    rehearse_on: Annotated[
+        str | None, typer.Option("--rehearse-on", metavar="URL", help="Do it on a copy of new first.")
+    ] = None,
+    accept_effects: Annotated[
+        list[str] | None,
+        typer.Option("--accept-effects", metavar="TABLE", help="Triggers of this table may do as they do."),
+    ] = None,
+    undo: Annotated[
+        Path | None, typer.Option("--undo", metavar="BUNDLE", help="Take back what an apply wrote.")
+    ] = None,
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """Three-way merge of the databases into a bundle to review; then apply, or undo it."""
+    import cutover.commands.reconcile as command
+
+    flags = command.Flags(
+        estimate=estimate,
+        bundle=bundle,
+        jobs=jobs,
+        no_merge=no_merge,
+        prove=prove,
+        accept_inferred_deletes=accept_inferred_deletes,
+        max_snapshot_age=max_snapshot_age,
+        apply=apply,
+        single_transaction=single_transaction,
+        rehearse_on=rehearse_on,
+        accept_effects=accept_effects,
+        undo=undo,
+    )
+    return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), flags)
+
+
 @app.command(epilog="Example: cutover status --json")
 def status(
     plan: PlanOption = None,

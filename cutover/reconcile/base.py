@@ -168,8 +168,8 @@ class DumpReader:
             raw, offsets = self._lines(chunk.leaf, start, min(start + (1 << 20), end))
             if not len(offsets):
                 continue
-            query = sql.SQL("SELECT {} FROM {}").format(packed, self._typed(chunk.leaf))
-            fields = self._ask(query, [self._argument(raw)], binary=True)
+            query = sql.SQL("SELECT {} FROM {}").format(packed, self._typed(chunk.leaf, raw))
+            fields = self._ask(query, binary=True)
             records = unpack(fields, chunk.leaf, two=two, by_key=True)
             if len(records.key) != len(offsets):
                 raise CutoverError(
@@ -227,7 +227,7 @@ class DumpReader:
         text = _FIELD + text.removesuffix("\n").replace("\t", _FIELD).replace("\n", _LINE + _FIELD)
         return _ESCAPE.sub(_unescape, text) if "\\" in text else text
 
-    def _typed(self, leaf: int) -> sql.Composable:
+    def _typed(self, leaf: int, raw: bytes) -> sql.Composable:
         columns = self._sections[leaf].columns
         casts = []
         for number, name in enumerate(columns, start=2):
@@ -240,23 +240,29 @@ class DumpReader:
                 )
         return sql.SQL(
             "(SELECT ord, {} FROM (SELECT ord, string_to_array(line, {}, {}) AS f"
-            " FROM string_to_table(%s::text, {}) WITH ORDINALITY AS l(line, ord)) AS s) AS t"
-        ).format(sql.SQL(", ").join(casts), sql.Literal(_FIELD), sql.Literal(_NULL), sql.Literal(_LINE))
+            " FROM string_to_table({}::text, {}) WITH ORDINALITY AS l(line, ord)) AS s) AS t"
+        ).format(
+            sql.SQL(", ").join(casts),
+            sql.Literal(_FIELD),
+            sql.Literal(_NULL),
+            sql.Literal(self._argument(raw)),
+            sql.Literal(_LINE),
+        )
 
     def _shown(self, leaf: int, raw: bytes, select: Sequence[sql.Composable]) -> list[Row]:
         if not raw:
             return []
         query = sql.SQL("SELECT {} FROM {} ORDER BY ord").format(
-            sql.SQL(", ").join(select), self._typed(leaf)
+            sql.SQL(", ").join(select), self._typed(leaf, raw)
         )
-        rows: list[Row] = self._ask(query, [self._argument(raw)], binary=False)
+        rows: list[Row] = self._ask(query, binary=False)
         return rows
 
-    def _ask(self, query: sql.Composed, parameters: Sequence[Any], *, binary: bool) -> Any:
+    def _ask(self, query: sql.Composed, *, binary: bool) -> Any:
         with self._database.worker() as connection:
             try:
                 with connection.cursor(binary=binary) as cursor:
-                    cursor.execute(query, parameters)
+                    cursor.execute(query)
                     if not binary:
                         return text_rows(cursor)
                     result = cursor.pgresult

@@ -55,22 +55,26 @@ class LiveLookup:
             for number, column in enumerate(columns)
             if column is not None
         )
-        query = sql.SQL(
-            "SELECT {select} FROM (SELECT DISTINCT {casts} FROM unnest({arrays}) AS u({names})) AS v"
-            " JOIN {table} AS t ON {on}"
-        ).format(
-            select=select,
-            casts=casts,
-            arrays=sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(ask.columns)),
-            names=sql.SQL(", ").join(names),
-            table=sql.Identifier(*ask.table),
-            on=on,
-        )
         found: dict[Row, None] = {}
         for start in range(0, len(ask.values), _BATCH):
             part = ask.values[start : start + _BATCH]
-            arrays = [[value[number] for value in part] for number in range(len(ask.columns))]
-            found.update(dict.fromkeys(database.rows(query, arrays)))
+            # Values stand in the text as literals: a percent sign in a column's name would be a placeholder.
+            arrays = sql.SQL(", ").join(
+                sql.SQL("{}::text[]").format(sql.Literal([value[number] for value in part]))
+                for number in range(len(ask.columns))
+            )
+            query = sql.SQL(
+                "SELECT {select} FROM (SELECT DISTINCT {casts} FROM unnest({arrays}) AS u({names})) AS v"
+                " JOIN {table} AS t ON {on}"
+            ).format(
+                select=select,
+                casts=casts,
+                arrays=arrays,
+                names=sql.SQL(", ").join(names),
+                table=sql.Identifier(*ask.table),
+                on=on,
+            )
+            found.update(dict.fromkeys(database.rows(query)))
         return list(found)
 
     def violations(self, side: Side, table: Table, unique: Unique | Constraint, row: Row) -> Sequence[Row]:
@@ -91,7 +95,7 @@ class LiveLookup:
         record = sql.SQL("(SELECT {}) AS n").format(
             sql.SQL(", ").join(
                 sql.SQL("CAST({} AS {}) AS {}").format(
-                    sql.Placeholder(), sql.SQL(column.type), sql.Identifier(column.name)
+                    sql.Literal(values.get(column.name)), sql.SQL(column.type), sql.Identifier(column.name)
                 )
                 for column in present
             )
@@ -121,7 +125,7 @@ class LiveLookup:
             record=record,
             on=sql.SQL(" AND ").join(conditions),
         )
-        return database.rows(query, [values.get(column.name) for column in present])
+        return database.rows(query)
 
 
 _NO_EQUALITY = frozenset({"json", "xml", "point", "polygon", "box", "lseg", "path", "line", "circle", "jsonpath"})

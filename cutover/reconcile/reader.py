@@ -184,7 +184,7 @@ class DatabaseReader:
         for number in range(len(self._raw.leaves)):
             query = sql.SQL("SELECT {} FROM ONLY {}").format(sql.SQL(", ").join(self._select), self._leaf(number))
             with self._database.worker() as connection:
-                for rows in _batches(connection, query, None):
+                for rows in _batches(connection, query):
                     yield from rows
 
     def task(self, chunk: Chunk) -> ScanTask:
@@ -225,12 +225,12 @@ class DatabaseReader:
         for number in np.unique(leaves):
             here = np.sort(positions[leaves == number])
             tids = [f"({position >> 16 & 0xFFFFFFFF},{position & 0xFFFF})" for position in here.tolist()]
-            query = sql.SQL("SELECT ctid, {} FROM ONLY {} WHERE ctid = ANY(%s::tid[])").format(
-                sql.SQL(", ").join(select), self._leaf(int(number))
-            )
             for start in range(0, len(tids), 5000):
-                some = tids[start : start + 5000]
-                for row in self._retrying(partial(_all, query=query, parameters=[some])):
+                some = sql.Literal(tids[start : start + 5000])
+                query = sql.SQL("SELECT ctid, {} FROM ONLY {} WHERE ctid = ANY({}::tid[])").format(
+                    sql.SQL(", ").join(select), self._leaf(int(number)), some
+                )
+                for row in self._retrying(partial(_all, query=query)):
                     block, offset = str(row[0])[1:-1].split(",")
                     found[int(number) << 48 | int(block) << 16 | int(offset)] = row[1:]
         return found
@@ -239,14 +239,14 @@ class DatabaseReader:
         key = sql.Identifier(self._table.key[0])
         # A partitioned table is read through its root; a plain one without its children.
         source = sql.SQL("{}" if self._raw.relkind == "p" else "ONLY {}").format(sql.Identifier(*self._raw.name))
-        query = sql.SQL("SELECT {}, {} FROM {} WHERE {} = ANY(%s::int8[])").format(
-            key, sql.SQL(", ").join(select), source, key
-        )
         found: dict[int, Row] = {}
         ordered = np.sort(keys).tolist()
         for start in range(0, len(ordered), 5000):
-            some = ordered[start : start + 5000]
-            for row in self._retrying(partial(_all, query=query, parameters=[some])):
+            some = "{" + ",".join(map(str, ordered[start : start + 5000])) + "}"
+            query = sql.SQL("SELECT {}, {} FROM {} WHERE {} = ANY({}::int8[])").format(
+                key, sql.SQL(", ").join(select), source, key, sql.Literal(some)
+            )
+            for row in self._retrying(partial(_all, query=query)):
                 found[int(row[0] or 0)] = row[1:]
         return found
 
@@ -289,16 +289,14 @@ def _tid(block: int) -> sql.SQL:
     return sql.SQL(f"'({min(block, LAST_BLOCK)},0)'::tid")
 
 
-def _all(connection: psycopg.Connection[Any], query: sql.Composed, parameters: Sequence[Any] | None) -> list[Row]:
-    return [row for rows in _batches(connection, query, parameters) for row in rows]
+def _all(connection: psycopg.Connection[Any], query: sql.Composed) -> list[Row]:
+    return [row for rows in _batches(connection, query) for row in rows]
 
 
-def _batches(
-    connection: psycopg.Connection[Any], query: sql.Composed, parameters: Sequence[Any] | None
-) -> Iterator[list[Row]]:
+def _batches(connection: psycopg.Connection[Any], query: sql.Composed) -> Iterator[list[Row]]:
     """Read a result through a server cursor whose batch adapts to the width of rows: 10 MB values are rows too."""
     declare = sql.SQL("DECLARE cutover_read NO SCROLL CURSOR FOR ") + query
-    connection.execute(declare, parameters)
+    connection.execute(declare)
     count = 16
     while True:
         cursor = connection.execute(sql.SQL("FETCH {} FROM cutover_read").format(sql.SQL(str(count))))

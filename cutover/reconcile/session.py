@@ -168,8 +168,9 @@ class Database:
         try:
             yield connection
         except psycopg.Error as error:
+            cut = connection.closed or connection.broken
             self._drop(connection)
-            if connection.closed or connection.broken:
+            if cut:
                 self._check_alive(error)
                 raise ConnectionCutError(self.side, first_line(error)) from None
             raise explain(self.side, self.url, error) from None

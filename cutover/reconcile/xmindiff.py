@@ -133,12 +133,16 @@ def diff_by_xmin(
     for candidates, leftover in scan_all(counted, matcher, executor, jobs=jobs, advance=advance):
         judge.take(candidates)
         if leftover is not None and len(leftover.key):
-            raise CutoverError(
-                f"{table.name}: two rows share the number of their key, and transaction ids cannot tell them apart",
-                "give a base (URL or dump) for this comparison",
-                exit_code=4,
-            )
+            raise _shared_number(table)
     judge.finish_all(matcher.least_second)
+
+
+def _shared_number(table: Table) -> CutoverError:
+    return CutoverError(
+        f"{table.name}: two keys share one hash, and transaction ids cannot tell their rows apart",
+        "give a base (URL or dump) for this comparison",
+        exit_code=4,
+    )
 
 
 def _raw(sources: Sources, side: Side, table: Table) -> RawTable:
@@ -225,10 +229,7 @@ class _XminJudge:
     def _row(self, old: Row | None, new: Row | None, old_is_base: bool, new_is_base: bool) -> None:
         key = self._values.key_of(old if old is not None else new or ())
         if old is not None and new is not None and self._values.key_of(new) != key:
-            # Two keys share one hash: each is a row of its own side.
-            self._row(old, None, old_is_base, False)
-            self._row(None, new, False, new_is_base)
-            return
+            raise _shared_number(self._table)
         if old is not None and new is not None and self._values.same_common(old, new):
             return
         if old_is_base and new_is_base:
@@ -297,6 +298,7 @@ def _compare_sample(
     for number, leaf in enumerate(new_raw.leaves):
         condition = how.base.new_is_base(table, new_raw, number) or sql.SQL("false")
         names = [sql.Identifier(f"v{position}") for position in range(len(index))]
+        keys = list(mine)
         query = sql.SQL(
             "SELECT {columns} FROM ONLY {leaf} WHERE ({key}) IN (SELECT {casts} FROM unnest({arrays}) AS u({names}))"
             " AND {condition}"
@@ -308,12 +310,13 @@ def _compare_sample(
                 sql.SQL("CAST({} AS {})").format(name, sql.SQL(_type(new_raw, column)))
                 for name, column in zip(names, table.key, strict=True)
             ),
-            arrays=sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(index)),
+            arrays=sql.SQL(", ").join(
+                sql.SQL("{}::text[]").format(sql.Literal([key[part] for key in keys])) for part in range(len(index))
+            ),
             names=sql.SQL(", ").join(names),
             condition=condition,
         )
-        keys = list(mine)
-        for theirs in sources.new.rows(query, [[key[part] for key in keys] for part in range(len(index))]):
+        for theirs in sources.new.rows(query):
             key = tuple(theirs[each] for each in index)
             if key in mine and mine[key] != theirs:
                 raise CutoverError(

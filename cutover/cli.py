@@ -289,6 +289,27 @@ def explain(
     return command.run_explain(_session(plan, ledger, as_json, no_color, verbose, quiet), check)
 
 
+@app.command(epilog="Example: cutover rehearse --scenario careful --step")
+def rehearse(
+    scenario: Annotated[
+        str, typer.Option("--scenario", metavar="incident|careful", help="The night as it was, or as it should be.")
+    ] = "incident",
+    step: Annotated[bool, typer.Option("--step", help="Wait for Enter before each chapter.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox up at the end, until Ctrl-C.")] = False,
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """Play the whole story in a sandbox on this machine, which has a plan and a ledger of its own."""
+    from cutover.commands import rehearse as command
+
+    session = _session(plan, ledger, as_json, no_color, verbose, quiet)
+    return command.run(session, scenario, step=step, keep=keep)
+
+
 def _instant(text: str | None) -> datetime | None:
     if text is None:
         return None

@@ -85,12 +85,24 @@ class Cloud:
         servers = tuple(made["DelegationSet"]["NameServers"])
         return made["HostedZone"]["Id"].rpartition("/")[2], servers
 
-    def upsert(self, zone_id: str, name: str, ttl: int, *addresses: str) -> dict[str, Any]:
-        """Point a name somewhere, as the console or the AWS command does; return the change batch."""
+    def upsert(
+        self, zone_id: str, name: str, ttl: int, *addresses: str, remembered: bool = True
+    ) -> dict[str, Any]:
+        """Point a name somewhere, as the console or the AWS command does; return the change batch.
+
+        Args:
+            zone_id: the hosted zone.
+            name: with its final dot.
+            ttl: seconds.
+            addresses: where to.
+            remembered: False for what happened longer ago than CloudTrail's 90 days.
+        """
         records = [{"Value": address} for address in addresses]
         record_set = {"Name": name, "Type": "A", "TTL": ttl, "ResourceRecords": records}
         batch = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record_set}]}
         self.client().change_resource_record_sets(HostedZoneId=zone_id, ChangeBatch=batch)
+        if not remembered:
+            self._events.clear()
         return batch
 
     def to_moto(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str, bytes]:

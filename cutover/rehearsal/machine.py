@@ -174,6 +174,19 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def credentials() -> dict[str, str]:
+    """Return what keeps boto3 from the machine's own credentials and from the network."""
+    return {
+        "AWS_ACCESS_KEY_ID": "rehearsal",
+        "AWS_SECRET_ACCESS_KEY": "rehearsal",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "NO_PROXY": "*",
+    }
+
+
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of the commands: throw-away credentials, no proxy, nobody's settings.
 
@@ -187,13 +200,7 @@ def environment(**more: str) -> dict[str, str]:
     package = Path(__file__).parents[2]
     return {
         **kept,
-        "AWS_ACCESS_KEY_ID": "rehearsal",
-        "AWS_SECRET_ACCESS_KEY": "rehearsal",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "NO_PROXY": "*",
+        **credentials(),
         "PYTHONPATH": os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONIOENCODING": "utf-8",
         **more,

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import shlex
 import ssl
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from cutover.errors import CutoverError
 from cutover.rehearsal.certificates import CertificateAuthority
 from cutover.rehearsal.cloud import Cloud
-from cutover.rehearsal.machine import HOSTS, Folder, environment, free_port, network
+from cutover.rehearsal.http1 import Response
+from cutover.rehearsal.machine import HOSTS, Folder, credentials, environment, free_port, network
 from cutover.rehearsal.nameserver import Nameserver, Zone, listen
+from cutover.rehearsal.narrator import StoryError
 from cutover.rehearsal.origin import Origin
 from cutover.rehearsal.postgres import Postgres
 from cutover.rehearsal.resolver import Resolver
@@ -24,8 +28,8 @@ from cutover.rehearsal.users import User, Where
 
 NAME = "app.example.com"
 ZONE = "example.com"
-TTL = 24
-"""Seconds: the 86400 s of that night, a second for an hour."""
+TTL = 12
+"""Seconds: the 86400 s of that night, a second for two hours."""
 LOW_TTL = 2
 CARRIER_KEEPS = 1800
 """Seconds for which the carrier's resolver keeps everything."""
@@ -69,6 +73,32 @@ class Sandbox:
         """Stop everything and remove the folder."""
         self._stack.close()
 
+    def write_plan(self) -> None:
+        """Write ``cutover.toml``, and the environment that its commands need as ``env``."""
+        (self._home / "cutover.toml").write_text(self.plan())
+        lines = [f"export {key}={shlex.quote(value)}" for key, value in sorted(credentials().items())]
+        lines += [f"export PATH={shlex.quote(str(self.postgres.bin))}:$PATH"]
+        (self._home / "env").write_text("\n".join(lines) + "\n")
+
+    def guide(self) -> str:
+        """Return what a person needs to play on."""
+        carrier = ":".join(map(str, self._carrier_at))
+        return "\n".join(
+            [
+                "The world stays up until Ctrl-C. In another terminal:",
+                f"  cd {self._home} && . ./env",
+                "  cutover status                 (or any other command; the plan is cutover.toml)",
+                f"  psql {self.postgres.url('old')}",
+                f"  psql {self.postgres.url('new')}",
+                f"  dig @{carrier.replace(':', ' -p ')} {NAME}        (the carrier's resolver)",
+                f"  curl --cacert ca.pem --resolve {NAME}:{self._port}:{self.new.address} {self._url}",
+            ]
+        )
+
+    @property
+    def _url(self) -> str:
+        return f"https://{NAME}:{self._port}/version"
+
     @property
     def path(self) -> Path:
         """The folder with the plan."""
@@ -77,7 +107,7 @@ class Sandbox:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of the commands."""
-        return environment()
+        return environment(PATH=f"{self.postgres.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
 
     def _start(self) -> None:
         self.folder = self._stack.enter_context(Folder())
@@ -92,7 +122,7 @@ class Sandbox:
         self.zone_id, self._servers = self.cloud.create_zone(ZONE)
         self._run(self._name_servers())
         self._run(self._deployments())
-        self.point(self.old, TTL)
+        self.cloud.upsert(self.zone_id, f"{NAME}.", TTL, self.old.address, remembered=False)
         self._run(self._begin())
 
     def _address(self, host: int) -> str:
@@ -169,7 +199,6 @@ class Sandbox:
                 number,
                 where,
                 self._carrier_at if number > USERS - STALE_USERS else panel[number % len(panel)],
-                orders=0 if number > USERS - STALE_USERS else 12,
             )
             for number in range(1, USERS + 1)
         }
@@ -200,21 +229,30 @@ class Sandbox:
         for number in range(USERS - STALE_USERS + 1, USERS + 1):
             self._loop.call_soon_threadsafe(self.users[number].forget)
 
-    def change(self, user: int, column: str, value: str) -> str:
-        """Let a user change the own account through the app; return the side that took it, "" when none did."""
-        response = self._run(self.users[user].change(column, value))
-        return self._side(response.headers.get("x-release", "")) if response and response.status == 201 else ""  # noqa: PLR2004
+    def change(self, device: int, account: int, column: str, value: str) -> str:
+        """Let a user's device change an account through the app; return the side that took it.
+
+        Raises:
+            StoryError: nobody took it.
+        """
+        response = self._run(self.users[device].change(account, column, value))
+        return self._side(self._taken(device, response).headers["x-release"])
 
     def order(self, user: int, item: str, amount: str) -> tuple[str, int]:
         """Let a user order; return the side that took it and the order's number there.
 
         Raises:
-            CutoverError: nobody took it.
+            StoryError: nobody took it.
         """
-        response = self._run(self.users[user].order(item, amount))
-        if response is None or response.status != 201:  # noqa: PLR2004
-            raise CutoverError(f"the sandbox's user {user} could not order", "run it again", exit_code=1)
+        response = self._taken(user, self._run(self.users[user].order(item, amount)))
         return self._side(response.headers["x-release"]), int(json.loads(response.body)["order"])
+
+    @staticmethod
+    def _taken(user: int, response: Response | None) -> Response:
+        if response is None or response.status != HTTPStatus.CREATED:
+            status = response.status if response is not None else "no answer"
+            raise StoryError(f"user {user} could not write: {status}")
+        return response
 
     def _side(self, release: str) -> str:
         return {self.old.release: "old", self.new.release: "new"}.get(release, "")
@@ -224,7 +262,7 @@ class Sandbox:
         panel = ", ".join(f'"{at}"' for at in self.panel.values())
         return _PLAN.format(
             name=NAME,
-            url=f"https://{NAME}:{self._port}/version",
+            url=self._url,
             old=self.old.address,
             new=self.new.address,
             port=self._port,

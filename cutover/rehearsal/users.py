@@ -72,9 +72,9 @@ class User:
         """Place an order."""
         return await self.ask("POST", "/orders", {"user": self.number, "item": item, "amount": amount})
 
-    async def change(self, column: str, value: str) -> Response | None:
-        """Change one's own account."""
-        return await self.ask("PATCH", f"/users/{self.number}", {column: value})
+    async def change(self, account: int, column: str, value: str) -> Response | None:
+        """Change an account: the own one, or another that is signed in on this device."""
+        return await self.ask("PATCH", f"/users/{account}", {column: value})
 
     async def ask(self, method: str, path: str, body: object = None) -> Response | None:
         """Send one request to wherever the name leads this user; None when it fails."""

@@ -40,7 +40,7 @@ authorities = { "example.com" = ["127.0.0.1:9"] }
         ('[[name]]\nname = "app.example.com"\nold = ["1.2.3.4/40"]\n', "no address or CIDR"),
         ("", "no [[name]]"),
         (NAME + "[migration]\nchanged_at = 2199-01-01T00:00:00Z\n", "in the future"),
-        (NAME + '[dns]\nresolvers = []\n', "panel is empty"),
+        (NAME + "[dns]\nresolvers = []\n", "panel is empty"),
         (NAME + '[dns]\nresolvers = ["nonsense:1:2"]\n', "dns.resolvers"),
         (NAME + '[dns]\nresolvers = "absent.tsv"\n', "absent.tsv"),
         (NAME + '[[bucket]]\nold = "s3://a"\nnew = "s3://b"\n', "not supported yet"),

@@ -69,7 +69,8 @@ def test_a_long_ttl_blocks_and_the_hop_is_named(world: World, start: Start) -> N
 
 def test_a_long_ttl_below_an_alias_of_ones_own_is_named_with_its_hop(world: World, start: Start) -> None:
     world.authority.edit(
-        ZONE, {("app", "A"): (1, ()), ("app", "CNAME"): (1, (f"edge.{ZONE}.",)), ("edge", "A"): (3600, (world.old.address,))}
+        ZONE,
+        {("app", "A"): (1, ()), ("app", "CNAME"): (1, (f"edge.{ZONE}.",)), ("edge", "A"): (3600, (world.old.address,))},
     )
     said = start()("preflight").said("dns.ttl-lowered", "fail")
     assert "edge.example.com" in said

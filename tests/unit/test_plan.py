@@ -124,7 +124,7 @@ def test_the_documented_language_loads() -> None:
         (NAME + NAME, "stands twice", ""),
         (NAME + '[gate]\nsoak = "soon"\n', "[gate] `soak`", ""),
         (NAME + '[gate]\nsoak = "0s"\n', "longer than zero", ""),
-        (NAME + '[gate]\nmax_old_share = 2\n', "[gate] `max_old_share`", ""),
+        (NAME + "[gate]\nmax_old_share = 2\n", "[gate] `max_old_share`", ""),
         (NAME + '[database]\nold = "postgres://a:s3cr3t@c/d"\n', "[database] `old`: a password", "env:NAME"),
         (NAME + '[database]\nold = "host=c password=s3cr3t"\n', "[database] `old`: a password", "env:NAME"),
         ('[[name]]\nname = "a b"\n', "is not a host name", ""),
@@ -137,7 +137,7 @@ def test_the_documented_language_loads() -> None:
         (NAME + '[[traffic]]\nsource = "statsd"\n', "[[traffic]] number 1 `source`", ""),
         (NAME + '[origin.new]\nfingerprint = { header = "x" }\n', "need `matches`", ""),
         (NAME + '[origin.new]\nfingerprint = { body = true, matches = "(" }\n', "not a regular expression", ""),
-        (NAME + '[migration]\nchanged_at = 2025-01-01T00:00:00\n', "time zone", ""),
+        (NAME + "[migration]\nchanged_at = 2025-01-01T00:00:00\n", "time zone", ""),
         (NAME + '[[merge]]\ntable = "a"\npolicy = "sum"\n', "[[merge]] a `policy`", ""),
         (NAME + '[dns]\nroots = ["127.0.0.1:99999"]\n', "[dns] `roots`", ""),
         (NAME + '[notify]\nslack = "https://hooks.example/T0/secret"\n', "[notify] `slack`", ""),
@@ -188,7 +188,10 @@ def test_the_hash_follows_what_a_soak_depends_on() -> None:
     ):
         assert changed != FULL
         assert read(changed).hash() != base.hash()
-    for same in (FULL.replace("env:HMAC_KEY", "env:OTHER"), FULL.replace('policy = "newest(updated_at)"', 'policy = "max"')):
+    for same in (
+        FULL.replace("env:HMAC_KEY", "env:OTHER"),
+        FULL.replace('policy = "newest(updated_at)"', 'policy = "max"'),
+    ):
         assert same != FULL
         assert read(same).hash() == base.hash()
 
@@ -197,7 +200,9 @@ def test_reversing_swaps_every_side() -> None:
     plan = read(FULL)
     back = plan.reversed()
     assert back.name[0].old == plan.name[0].new
-    assert back.origin_of("app.example.com.", "new").fingerprint == plan.origin_of("app.example.com.", "old").fingerprint
+    assert (
+        back.origin_of("app.example.com.", "new").fingerprint == plan.origin_of("app.example.com.", "old").fingerprint
+    )
     assert back.origin_of("app.example.com.", "old").url == "https://app.example.com/v2"
     assert back.traffic[0].old == plan.traffic[0].new
     assert back.database is not None

@@ -12,7 +12,7 @@ def finding(status: Status, severity: Severity = Severity.BLOCKER, check: str = 
     return Finding(check=check, status=status, severity=severity, subject="s", message="m")
 
 
-P, F, I, W, S = Status.PASS, Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.SKIP
+P, F, U, W, S = Status.PASS, Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.SKIP
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ P, F, I, W, S = Status.PASS, Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Stat
         ([W], Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
         ([P], Verdict.READY, Verdict.CONVERGED),
         ([P, S, W], Verdict.READY, Verdict.CONVERGED),
-        ([P, I], Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
-        ([P, I, F], Verdict.BLOCKED, Verdict.CONVERGING),
+        ([P, U], Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+        ([P, U, F], Verdict.BLOCKED, Verdict.CONVERGING),
         ([F], Verdict.BLOCKED, Verdict.CONVERGING),
     ],
 )
@@ -35,18 +35,18 @@ def test_blockers_decide(statuses: list[Status], preflight: Verdict, watch: Verd
 
 
 def test_only_blockers_count() -> None:
-    weightless = [finding(F, Severity.WARNING), finding(I, Severity.INFO)]
+    weightless = [finding(F, Severity.WARNING), finding(U, Severity.INFO)]
     assert judge(Phase.PREFLIGHT, weightless) is Verdict.INCONCLUSIVE
     assert judge(Phase.PREFLIGHT, [*weightless, finding(P)]) is Verdict.READY
 
 
 def test_an_incomplete_soak_is_converging_only_when_nothing_is_inconclusive() -> None:
     assert judge(Phase.WATCH, [finding(P)], soaked=False) is Verdict.CONVERGING
-    assert judge(Phase.WATCH, [finding(P), finding(I)], soaked=False) is Verdict.INCONCLUSIVE
+    assert judge(Phase.WATCH, [finding(P), finding(U)], soaked=False) is Verdict.INCONCLUSIVE
 
 
 def test_split_brain_wins_over_all() -> None:
-    findings = [finding(F), finding(I), finding(F, check="database.split-brain")]
+    findings = [finding(F), finding(U), finding(F, check="database.split-brain")]
     assert judge(Phase.WATCH, findings, soaked=True) is Verdict.SPLIT_BRAIN
     assert Verdict.SPLIT_BRAIN.exit_code == 5
-    assert judge(Phase.WATCH, [finding(P), finding(I, check="database.split-brain")]) is Verdict.INCONCLUSIVE
+    assert judge(Phase.WATCH, [finding(P), finding(U, check="database.split-brain")]) is Verdict.INCONCLUSIVE

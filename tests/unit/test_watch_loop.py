@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from cutover.observations.gate import Judged
 from cutover.rounds import Judgement
 from cutover.verdict import Verdict
@@ -112,9 +114,5 @@ def test_an_error_inside_is_not_swallowed() -> None:
     async def scene() -> None:
         await until_stopped(broken(), asyncio.Event())
 
-    try:
+    with pytest.raises(RuntimeError, match="x"):
         asyncio.run(scene())
-    except RuntimeError as error:
-        assert str(error) == "x"
-    else:
-        raise AssertionError

@@ -112,7 +112,11 @@ class ResolverFold:
         return max((until for key, until in self._cached_old[name].items() if key not in kept), default=None)
 
     def longest_ttl(self, name: str) -> int:
-        """Return the longest remaining TTL that any cache ever showed for an old answer, seconds."""
+        """Return the longest remaining TTL that a cache showed for an old answer, seconds.
+
+        Only of answers that it may have fetched before this ledger saw the name: later ones tell what the cache
+        makes of a TTL that is known.
+        """
         self.settle()
         return self._longest_ttl.get(name, 0)
 
@@ -129,6 +133,7 @@ class ResolverFold:
             self._standing[key] = standing
             if standing.now.leads_to_old and reply.answer and self._could_be_left_over(seen.name, standing):
                 self._note_cached(seen, to_the_switch(reply.answer, sides))
+                self._note_longest(seen.name, standing, to_the_switch(reply.answer, sides))
 
     def _could_be_left_over(self, name: str, standing: Standing) -> bool:
         """Tell whether an old answer may come from before the change.
@@ -144,10 +149,16 @@ class ResolverFold:
             del known[key]
         for record in records:
             left = min(timedelta(seconds=record.ttl), LONGEST_CACHE)
-            self._longest_ttl[seen.name] = max(self._longest_ttl.get(seen.name, 0), int(left.total_seconds()))
             key = (record.owner, record.rtype, record.data)
             until = seen.at + left
             known[key] = max(until, known.get(key, until))
+
+    def _note_longest(self, name: str, standing: Standing, records: Iterable[Record]) -> None:
+        since = self._authority.known_since(name)
+        if since is not None and standing.fetched_after is not None and standing.fetched_after >= since:
+            return
+        longest = min(max(record.ttl for record in records), int(LONGEST_CACHE.total_seconds()))
+        self._longest_ttl[name] = max(self._longest_ttl.get(name, 0), longest)
 
 
 def to_the_switch(records: tuple[Record, ...], sides: Sides) -> tuple[Record, ...]:

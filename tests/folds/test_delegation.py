@@ -1,0 +1,47 @@
+"""Moves of a delegation, and names that did not exist."""
+
+from __future__ import annotations
+
+from tests.checks.kit import NAME, NEW, NXDOMAIN, SERVERS, Story, a, authority, ns, reply, t, zone_seen
+
+
+def test_a_parent_that_says_nothing_for_a_round_moved_nothing() -> None:
+    story = Story()
+    story.round(0, zone_seen(0))
+    story.round(10, zone_seen(10, parent_ns=(), child_ns=ns(servers=("ns9.example.com.",))))
+    assert story.evidence.delegation.moved(NAME) is None
+
+
+def test_the_ttl_of_the_old_delegation_counts() -> None:
+    story = Story()
+    story.round(0, zone_seen(0, parent_ns=ns(172800), child_ns=ns(600)))
+    story.round(10, zone_seen(10, parent_ns=ns(300, ("ns9.example.com.",)), child_ns=ns(300)))
+    moved = story.evidence.delegation.moved(NAME)
+    assert moved is not None
+    assert (moved.at, moved.ns_ttl) == (t(10), 172800)
+
+
+def test_without_the_parent_the_zones_own_word_counts() -> None:
+    story = Story()
+    story.round(0, zone_seen(0, source="authorities"))
+    story.round(10, zone_seen(10, source="authorities", child_ns=ns(servers=SERVERS[:1])))
+    moved = story.evidence.delegation.moved(NAME)
+    assert moved is not None
+    assert moved.at == t(10)
+
+
+def test_a_zone_that_is_seen_in_another_way_has_not_moved() -> None:
+    story = Story()
+    story.round(0, zone_seen(0))
+    story.round(10, zone_seen(10, source="authorities", child_ns=ns(servers=("ns9.example.com.",))))
+    assert story.evidence.delegation.moved(NAME) is None
+
+
+def test_the_negative_ttl_is_the_smaller_and_only_for_a_name_that_was_absent() -> None:
+    story = Story()
+    story.round(0, authority(0, reply(a(NEW))))
+    assert story.evidence.delegation.negative_ttl_when_new(NAME) is None
+    story.round(10, authority(10, NXDOMAIN))
+    assert story.evidence.delegation.negative_ttl_when_new(NAME) == 300
+    story.round(20, zone_seen(20, soa_ttl=120, soa_minimum=300))
+    assert story.evidence.delegation.negative_ttl_when_new(NAME) == 120

@@ -1,0 +1,83 @@
+"""Which addresses belong to which side, learnt on the way."""
+
+from __future__ import annotations
+
+from cutover.answers import Answer
+from cutover.observations.dns import TargetAddresses
+from cutover.observations.gate import SideFound
+from tests.checks.kit import (
+    NAME,
+    NEW,
+    OLD,
+    STRANGER,
+    Story,
+    a,
+    authority,
+    cname,
+    make_plan,
+    panel,
+    polled,
+    reply,
+    resolver,
+    t,
+)
+
+TARGET, NEW_TARGET = "ingress.porter.example.", "d111.cloudfront.net."
+
+
+def behind(side: str, *addresses: str, target: str = TARGET, error: str = "") -> TargetAddresses:
+    return TargetAddresses(at=t(0), name=NAME, side=side, target=target, addresses=addresses, error=error)
+
+
+def test_addresses_behind_an_old_target_stay_old_when_they_rotate() -> None:
+    story = Story(make_plan(old=[TARGET]))
+    story.round(0, behind("old", "192.0.2.1"))
+    story.round(10, behind("old", "192.0.2.2"))
+    sides = story.evidence.sides.of(NAME)
+    assert sides.of_address("192.0.2.1") is sides.of_address("192.0.2.2") is Answer.OLD
+    assert set(story.evidence.sides.addresses(NAME, "old")) == {"192.0.2.1", "192.0.2.2"}
+
+
+def test_an_answer_that_goes_through_the_old_target_teaches_its_addresses() -> None:
+    story = Story(make_plan(old=[TARGET]))
+    story.round(0, panel(0, resolver("r1")), polled(0, {"r1": reply(cname(TARGET), a(STRANGER, owner=TARGET))}))
+    assert story.evidence.sides.of(NAME).of_address(STRANGER) is Answer.OLD
+    other = Story(make_plan(old=[TARGET]))
+    other.round(0, authority(0, reply(cname(TARGET), a(STRANGER, owner=TARGET))))
+    assert other.evidence.sides.of(NAME).of_address(STRANGER) is Answer.OLD
+
+
+def test_a_declared_new_address_is_never_remembered_as_old() -> None:
+    story = Story(make_plan(old=[TARGET]))
+    story.round(0, behind("old", NEW))
+    assert story.evidence.sides.of(NAME).of_address(NEW) is Answer.NEW
+
+
+def test_addresses_behind_a_new_target_are_new_and_a_failed_look_up_teaches_nothing() -> None:
+    story = Story(make_plan(new=[NEW_TARGET]))
+    story.round(0, behind("new", STRANGER, target=NEW_TARGET, error="a loop"))
+    assert story.evidence.sides.of(NAME).of_address(STRANGER) is None
+    story.round(10, behind("new", STRANGER, target=NEW_TARGET))
+    assert story.evidence.sides.of(NAME).of_address(STRANGER) is Answer.NEW
+
+
+def test_a_new_target_with_one_family_alone_wants_nodata_for_the_other() -> None:
+    story = Story(make_plan(new=[NEW_TARGET]))
+    assert story.evidence.sides.of(NAME).of_records([], "AAAA") is Answer.NODATA
+    story.round(0, behind("new", STRANGER, target=NEW_TARGET))
+    assert story.evidence.sides.of(NAME).of_records([], "AAAA") is Answer.NEW
+    story.round(10, behind("new", STRANGER, "2001:db8::1", target=NEW_TARGET))
+    assert story.evidence.sides.of(NAME).of_records([], "AAAA") is Answer.NODATA
+
+
+def test_the_first_side_that_was_found_stays() -> None:
+    story = Story(make_plan(old=[]))
+    story.round(0, SideFound(at=t(0), name=NAME, side="old", members=(OLD,)))
+    story.round(10, SideFound(at=t(10), name=NAME, side="old", members=(NEW,)))
+    assert [x.text for x in story.evidence.sides.of(NAME).old] == [OLD]
+
+
+def test_what_the_plan_declares_wins_over_what_was_found() -> None:
+    story = Story()
+    story.round(0, SideFound(at=t(0), name=NAME, side="old", members=(STRANGER,)))
+    assert story.evidence.sides.of(NAME).of_address(STRANGER) is None

@@ -207,7 +207,11 @@ def rehearse(connection: Connection, run: UUID, bounds: Bounds, progress: Progre
            GROUP BY s.batch ORDER BY s.batch""",
         (run,),
     ).fetchall()
-    fresh = [entry for entry in batches if not seen.issuperset(entry[1]) and not seen.update(entry[1])]
+    fresh = []
+    for entry in batches:
+        if not seen.issuperset(entry[1]):
+            seen.update(entry[1])
+            fresh.append(entry)
     chosen = {entry[0] for entry in fresh}
     for batch, _, count in [*fresh, *(entry for entry in batches if entry[0] not in chosen)]:
         if batch not in chosen and (rows >= bounds.rows or time.monotonic() - began > bounds.seconds):

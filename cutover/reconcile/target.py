@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -207,7 +208,7 @@ def stage(connection: Connection, bundle: Bundle, *, batch_rows: int | None = No
     for name, value in connection.execute(
         "SELECT sequence_name, advance_to FROM cutover.sequence WHERE run = %s", (run,)
     ).fetchall():
-        retrying(lambda name=name, value=value: _advance_sequence(connection, name, value))
+        retrying(partial(_advance_sequence, connection, name, value))
     connection.execute("SELECT cutover.draw(%s)", (run,))
     return run
 

@@ -1,0 +1,1 @@
+"""Making the old database refuse writes, and proving it (DESIGN.md 7, Fence)."""

@@ -45,6 +45,15 @@ def kind_of(before: Row | None, after: Row | None) -> str:
     return "" if before == after else "update"
 
 
+def _kind_of_new(table: Table, change: Change) -> str:
+    """Return what new did, as the reading counts it: in columns that all three sides hold, none of them generated."""
+    if change.base is None or change.new is None:
+        return kind_of(change.base, change.new)
+    left_out = {*table.columns_only_old, *table.columns_only_new, *table.columns_not_in_base}
+    changed = touched_by_new(table, change.base, change.new)
+    return "update" if {*changed.real, *changed.noise} - left_out else ""
+
+
 def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...]:
     """Judge one change; two results only where copies of a keyless row part ways."""
     table = context.schema.tables[change.table]
@@ -55,7 +64,7 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
         change=change,
         table=table,
         kind=kind_of(change.base, change.old),
-        new_kind=kind_of(change.base, change.new) if table.key else "",
+        new_kind=_kind_of_new(table, change) if table.key else "",
         decision=Decision.APPLY,
         key=change.key if rewritten is None or not table.key else key_of(table, rewritten.cells),
         old=None if rewritten is None else rewritten.cells,
@@ -143,6 +152,9 @@ def _judge(context: Context, start: Judged) -> Judged:
     if not change.base_known or context.facts.kind(change.table) is BaseKind.NONE:
         if change.old == change.new:
             return replace(start, decision=Decision.ALREADY_PRESENT)
+        if context.facts.kind(change.table) is BaseKind.INFERRED and change.old is not None and change.new is not None:
+            message = "both sides hold another value than the restore wrote, and base is only inferred"
+            return start.conflict("inferred_both_touched", message)
         return start.conflict("no_base", "there is no base for this row: old and new differ, who changed it is unknown")
     if change.base is None:
         return _inserted(context, start)

@@ -12,10 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from psycopg import sql
+
 from cutover.clock import Clock, SystemClock
 from cutover.reconcile.accounting import account, conflict_rows, sums
 from cutover.reconcile.applysql import seal_with_sql
-from cutover.reconcile.base import DumpBase
 from cutover.reconcile.bundle import DatabaseMeta, MappedId, Meta, TableMeta
 from cutover.reconcile.bundlefile import MANIFEST, Bundle, BundleWriter
 from cutover.reconcile.cells import NewId
@@ -31,6 +32,7 @@ from cutover.reconcile.session import Database
 from cutover.reconcile.source import Sources, UrlBase
 from cutover.reconcile.spill import ChangeStore, TableDiff
 from cutover.reconcile.summary import Summary, owners
+from cutover.reconcile.watermark import Watermarks
 
 STORE = "changes.sqlite"
 
@@ -99,6 +101,7 @@ def reconcile(
     urls: Urls,
     request: Request,
     *,
+    watermarks: Watermarks | None = None,
     progress: Report | None = None,
     clock: Clock | None = None,
 ) -> ReconcileResult:
@@ -108,6 +111,7 @@ def reconcile(
         options: what the plan says about the databases.
         urls: where they are.
         request: the flags.
+        watermarks: what ``cutover baseline`` recorded: stands for base where ``urls.base`` is not given.
         progress: told while reading.
         clock: for the bundle's name and times.
 
@@ -121,11 +125,13 @@ def reconcile(
     if left_over is not None:
         shutil.copyfile(left_over, writer.work / STORE)
     with (
-        open_sources(urls.old, urls.new, urls.base, options, folder=writer.work) as sources,
+        open_sources(
+            urls.old, urls.new, urls.base, options, folder=writer.work, watermarks=watermarks
+        ) as sources,
         ChangeStore(writer.work / STORE) as store,
     ):
         schema, diffs = read_changes(
-            sources, store, folder=writer.work, jobs=request.jobs, report=progress
+            sources, store, folder=writer.work, jobs=request.jobs, report=progress, prove=request.prove
         )
         changes = [change for diff in diffs for change in diff.changes]
         lookup = LiveLookup(sources, schema)
@@ -159,8 +165,7 @@ def _previous(folder: Path | None) -> tuple[tuple[Line, ...], str, Path | None]:
 
 def facts_of(sources: Sources, schema: Schema, diffs: list[TableDiff]) -> Facts:
     """Tell what base is per table, where its sequences stood, and how far the clocks are apart."""
-    whole = _base_kind(sources)
-    kinds = {diff.table.name: whole if diff.base_known else BaseKind.NONE for diff in diffs}
+    kinds = {diff.table.name: _base_kind(sources, diff) for diff in diffs}
     sequences = sources.sequences(Side.BASE)
     last: dict[TableName, int] = {}
     for table in schema.tables.values():
@@ -172,16 +177,10 @@ def facts_of(sources: Sources, schema: Schema, diffs: list[TableDiff]) -> Facts:
     return Facts(base=kinds, base_sequence=last, clock_skew=skew)
 
 
-def _base_kind(sources: Sources) -> BaseKind:
-    match sources.base:
-        case None:
-            return BaseKind.NONE
-        case UrlBase():
-            return BaseKind.DATABASE
-        case DumpBase():
-            return BaseKind.DUMP
-        case _:
-            return BaseKind.WATERMARK
+def _base_kind(sources: Sources, diff: TableDiff) -> BaseKind:
+    if diff.base_from == "rows":
+        return BaseKind.DATABASE if isinstance(sources.base, UrlBase) else BaseKind.DUMP
+    return BaseKind(diff.base_from)
 
 
 def _key_sequence(table: Table) -> TableName | None:
@@ -202,7 +201,7 @@ def _summary(
     settled: Settled,
 ) -> Summary:
     unseen = []
-    if sources.base is None:
+    if all(kind is BaseKind.NONE for kind in facts.base.values()) and facts.base:
         unseen.append(
             "there is no base: who changed a row is unknown. Make one: restore old to the time of the copy"
             " (point in time) and name it as [database] base"
@@ -214,8 +213,8 @@ def _summary(
             " run again with more --jobs, or raise --max-snapshot-age"
         )
     for diff in diffs:
-        if not diff.base_known and sources.base is not None and diff.old.total:
-            unseen.append(f"{diff.table.name}: base holds no rows of it")
+        if not diff.base_known and diff.old.total:
+            unseen.append(f"{diff.table.name}: no base is known for its rows")
     notes = [*schema.warnings, *sources.notes]
     notes += [f"{diff.table.name}: {note}" for diff in diffs for note in diff.notes]
     return Summary(
@@ -255,8 +254,7 @@ def _meta(
     continues: str,
 ) -> Meta:
     kinds = {kind.value for kind in facts.base.values()} or {"none"}
-    old, new = sources.sequences(Side.OLD), sources.sequences(Side.NEW)
-    drawn = sorted({column.sequence for table in schema.tables.values() for column in table.columns if column.sequence})
+    used = {side: _used(sources, schema, side) for side in (Side.OLD, Side.NEW)}
     return Meta(
         bundle=writer.folder.name,
         migration=request.migration,
@@ -266,12 +264,33 @@ def _meta(
         old=_database_meta(sources.old),
         new=_database_meta(sources.new),
         tables={name: table_meta(table, facts.kind(name)) for name, table in schema.tables.items()},
-        sequences=tuple((name, old.get(name), new.get(name)) for name in drawn),
+        sequences=tuple((name, used[Side.OLD][name], used[Side.NEW][name]) for name in sorted(used[Side.OLD])),
         references=tuple(key for table in schema.tables.values() for key in table.foreign_keys if key.declared),
         # without any base nothing is known, only estimated: never an apply
-        estimated=request.estimate or sources.base is None,
+        estimated=request.estimate or set(facts.base.values()) == {BaseKind.NONE},
         continues=continues,
     )
+
+
+def _used(sources: Sources, schema: Schema, side: Side) -> dict[TableName, int | None]:
+    """Return how far each sequence was used: its last value, or a larger key that somebody gave out by hand."""
+    last = sources.sequences(side)
+    database = sources.old if side is Side.OLD else sources.new
+    found: dict[TableName, int | None] = {}
+    for table in schema.tables.values():
+        for column in table.columns:
+            if column.sequence is None:
+                continue
+            values = [found.get(column.sequence), last.get(column.sequence)]
+            raw = sources.raw(side, table.name)
+            if table.key == (column.name,) and raw is not None and raw.column(column.name) is not None:
+                query = sql.SQL("SELECT max({})::text FROM {}").format(
+                    sql.Identifier(column.name), sql.Identifier(*table.name)
+                )
+                largest = database.rows(query)[0][0]
+                values.append(int(largest) if largest is not None and largest.lstrip("-").isdigit() else None)
+            found[column.sequence] = max((value for value in values if value is not None), default=None)
+    return found
 
 
 def _database_meta(database: Database) -> DatabaseMeta:

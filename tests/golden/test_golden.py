@@ -58,13 +58,26 @@ def databases(postgres: Postgres) -> Iterator[dict[str, str]]:
 def sides(postgres: Postgres, databases: dict[str, str], request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """Base, old and new of a case, as names of databases. A case's scripts say the same wherever they run."""
     case: Case = request.param
-    for side, name in databases.items():
-        script = f"{case.sql('schema')}\n{case.sql('base')}\n{'' if side == 'base' else case.sql(side)}"
-        postgres.execute(script if script.strip() else "SELECT 1", database=name)
-    yield databases
-    for name in databases.values():
-        postgres.execute(_EMPTY, database=name)
+    try:
+        for side, name in databases.items():
+            if side == "new" and case.run.get("copy") == "restore":
+                _restore(postgres, databases["base"], name)
+            else:
+                postgres.execute(case.sql("schema"), database=name)
+                postgres.execute(case.sql("base") or "SELECT 1", database=name)
+            if side != "base":
+                postgres.execute(case.sql(side) or "SELECT 1", database=name)
+        yield databases
+    finally:
+        for name in databases.values():
+            postgres.execute(_EMPTY, database=name)
 
+
+def _restore(postgres: Postgres, base: str, new: str) -> None:
+    """Copy as most people do: dump and restore."""
+    dump = subprocess.run([postgres.tool("pg_dump"), postgres.dsn(base)], check=True, capture_output=True)
+    command = [postgres.tool("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", postgres.dsn(new)]
+    subprocess.run(command, check=True, input=dump.stdout, capture_output=True)
 
 def base_of(case: Case, postgres: Postgres, name: str, folder: Path) -> str | None:
     """Return what stands for base: a URL, a dump, or nothing."""
@@ -85,7 +98,7 @@ def base_of(case: Case, postgres: Postgres, name: str, folder: Path) -> str | No
 
 @pytest.mark.parametrize(("sides", "case"), [(case, case) for case in CASES], indirect=["sides"], ids=[c.name for c in CASES])
 def test_golden(sides: dict[str, str], case: Case, postgres: Postgres, tmp_path: Path) -> None:
-    flags = {name: value for name, value in case.run.items() if name not in ("base", "dump", "dump_env")}
+    flags = {name: value for name, value in case.run.items() if name not in ("base", "dump", "dump_env", "copy")}
     urls = Urls(old=postgres.dsn(sides["old"]), new=postgres.dsn(sides["new"]), base=base_of(case, postgres, sides["base"], tmp_path))
     request = Request(folder=tmp_path, **flags)
     if "error" in case.expected:

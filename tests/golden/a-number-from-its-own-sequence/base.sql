@@ -1,0 +1,1 @@
+SELECT setval('o_number_seq',9);

@@ -1,0 +1,1 @@
+CREATE TABLE o (id uuid PRIMARY KEY, number bigserial, v text);

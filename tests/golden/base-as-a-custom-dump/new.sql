@@ -1,0 +1,1 @@
+UPDATE t SET v='n' WHERE id=2; INSERT INTO o VALUES (2,'2025-01-03','n');

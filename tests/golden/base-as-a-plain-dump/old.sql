@@ -1,0 +1,1 @@
+UPDATE t SET v='o' WHERE id=1; INSERT INTO o VALUES (2,'2025-01-02','o');

@@ -1,0 +1,1 @@
+ALTER TABLE t ALTER w TYPE varchar(9);

@@ -1,0 +1,1 @@
+UPDATE t SET w='n' WHERE id=2; INSERT INTO t (v) VALUES ('n'); DELETE FROM t WHERE id=7;

@@ -1,0 +1,1 @@
+UPDATE t SET v='c'; INSERT INTO o VALUES (1,'2025-01-01 10:00:00.5','c'),(2,'2025-01-01 10:00:00','c'); UPDATE t SET v='o' WHERE id=2;

@@ -1,0 +1,1 @@
+UPDATE u SET name='BOB' WHERE id=2;

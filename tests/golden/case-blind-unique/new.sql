@@ -1,0 +1,1 @@
+INSERT INTO u VALUES (12,'BOB','r'),(13,'Abe','AL');

@@ -1,0 +1,1 @@
+CREATE EXTENSION citext; CREATE TABLE u (id int PRIMARY KEY, mail citext UNIQUE, alias text); CREATE UNIQUE INDEX ON u (lower(alias));

@@ -1,0 +1,1 @@
+ALTER TABLE t ADD COLUMN note text, ADD COLUMN n int DEFAULT 7; UPDATE t SET note='n' WHERE id IN (1,3);

@@ -1,0 +1,1 @@
+UPDATE t SET v='o' WHERE id=1; DELETE FROM t WHERE id IN (2,3); INSERT INTO t VALUES (4,'o');

@@ -1,0 +1,1 @@
+UPDATE t SET fax='2' WHERE id=1; UPDATE t SET v='o' WHERE id=2; DELETE FROM t WHERE id=3;

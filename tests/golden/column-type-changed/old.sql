@@ -1,0 +1,1 @@
+UPDATE t SET v='o', n=5 WHERE id=1; UPDATE t SET at='2025-02-02' WHERE id=2;

@@ -1,0 +1,1 @@
+CREATE TABLE t (id int PRIMARY KEY, at timestamp, n int, v text);

@@ -1,0 +1,1 @@
+SELECT v='o' FROM t;

@@ -1,0 +1,1 @@
+DROP TABLE t; CREATE TABLE t (v text, id int PRIMARY KEY); INSERT INTO t VALUES ('b',1);

@@ -1,0 +1,1 @@
+SELECT d='0044-03-15 BC' AND t='infinity' FROM d;

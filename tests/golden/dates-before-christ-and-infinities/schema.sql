@@ -1,0 +1,1 @@
+CREATE TABLE d (id int PRIMARY KEY, d date, t timestamptz);

@@ -1,0 +1,1 @@
+UPDATE t SET v='n' WHERE id=1; DELETE FROM t WHERE id=2;

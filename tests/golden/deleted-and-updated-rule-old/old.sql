@@ -1,0 +1,1 @@
+DELETE FROM t WHERE id=1; UPDATE t SET v='o' WHERE id=2;

@@ -1,0 +1,1 @@
+UPDATE m SET b='{sad,ok}' WHERE id=1;

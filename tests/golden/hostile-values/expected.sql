@@ -1,0 +1,1 @@
+SELECT v LIKE '%DROP TABLE t%' FROM t WHERE id=2;

@@ -1,0 +1,1 @@
+INSERT INTO a (v) VALUES ('o'); INSERT INTO b (a_id) VALUES (1);

@@ -1,0 +1,1 @@
+UPDATE p SET v='o' WHERE id=1; UPDATE c SET v='o'; INSERT INTO c VALUES (3,'o',1);

@@ -1,0 +1,1 @@
+UPDATE i SET d='720 hours' WHERE id=2;

@@ -1,0 +1,1 @@
+INSERT INTO inv VALUES (1,20);

@@ -1,0 +1,1 @@
+CREATE TABLE inv (invoice_no bigserial PRIMARY KEY, total int);

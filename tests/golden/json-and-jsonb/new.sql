@@ -1,0 +1,1 @@
+UPDATE j SET b='{}' WHERE id=1;

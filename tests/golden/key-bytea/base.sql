@@ -1,0 +1,1 @@
+INSERT INTO t VALUES ('\x00','b'),('\x0aff','b'),('\x','b');

@@ -1,0 +1,1 @@
+CREATE TABLE t (k bytea PRIMARY KEY, v text);

@@ -1,0 +1,1 @@
+UPDATE t SET v='o' WHERE k='A1'; DELETE FROM t WHERE k='B2'; INSERT INTO t VALUES ('D4','o');

@@ -1,0 +1,1 @@
+SELECT count(*)=3 AND max(id)=3 FROM orders;

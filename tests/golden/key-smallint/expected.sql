@@ -1,0 +1,1 @@
+SELECT count(*)=3 FROM t; SELECT v='o' FROM t WHERE k=-1; SELECT v='o' FROM t WHERE k=32767; SELECT v='n' FROM t WHERE k=1;

@@ -1,0 +1,1 @@
+CREATE TABLE t (k smallint PRIMARY KEY, v text);

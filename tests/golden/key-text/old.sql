@@ -1,0 +1,1 @@
+UPDATE t SET v='o' WHERE k='a'; DELETE FROM t WHERE k='B'; INSERT INTO t VALUES ('','o');

@@ -1,0 +1,1 @@
+UPDATE t SET v='o' WHERE k='2025-01-01 10:00+02'; DELETE FROM t WHERE k='0044-03-15 BC'; INSERT INTO t VALUES ('-infinity','o');

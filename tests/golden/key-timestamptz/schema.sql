@@ -1,0 +1,1 @@
+CREATE TABLE t (k timestamptz PRIMARY KEY, v text);

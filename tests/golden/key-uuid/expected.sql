@@ -1,0 +1,1 @@
+SELECT count(*)=3 FROM t; SELECT v='o' FROM t WHERE k='aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa'; SELECT v='o' FROM t WHERE k='dddddddd-dddd-dddd-dddd-dddddddddddd'; SELECT v='n' FROM t WHERE k='cccccccc-cccc-cccc-cccc-cccccccccccc';

@@ -1,0 +1,1 @@
+CREATE TABLE t (k uuid PRIMARY KEY, v text);

@@ -1,0 +1,1 @@
+DELETE FROM log WHERE ctid IN (SELECT ctid FROM log WHERE line='a' LIMIT 2); INSERT INTO log VALUES ('c',1);

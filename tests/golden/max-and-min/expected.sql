@@ -1,0 +1,1 @@
+SELECT hi=9 AND lo='2025-01-01' FROM t WHERE id=1; SELECT hi=7 FROM t WHERE id=2;

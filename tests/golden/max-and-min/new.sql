@@ -1,0 +1,1 @@
+UPDATE t SET hi=8, lo='2025-01-02' WHERE id=1; UPDATE t SET hi=7 WHERE id=2;

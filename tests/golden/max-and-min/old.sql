@@ -1,0 +1,1 @@
+UPDATE t SET hi=9, lo='2025-01-01' WHERE id=1; UPDATE t SET hi=6 WHERE id=2;

@@ -1,0 +1,1 @@
+UPDATE e SET day='2025-02-05';

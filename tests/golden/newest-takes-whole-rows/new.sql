@@ -1,0 +1,1 @@
+UPDATE t SET a='n', b='n', at='2025-03-02';

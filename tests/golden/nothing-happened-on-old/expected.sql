@@ -1,0 +1,1 @@
+SELECT v='n' FROM t;

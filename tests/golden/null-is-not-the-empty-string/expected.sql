@@ -1,0 +1,1 @@
+SELECT v='' FROM t WHERE id=1; SELECT v IS NULL FROM t WHERE id=2;

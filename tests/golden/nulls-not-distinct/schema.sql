@@ -1,0 +1,1 @@
+CREATE TABLE s (id int PRIMARY KEY, a int, b int, UNIQUE NULLS NOT DISTINCT (a, b));

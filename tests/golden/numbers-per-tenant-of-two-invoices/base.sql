@@ -1,0 +1,1 @@
+SELECT setval('inv_id_seq',4);

@@ -1,0 +1,1 @@
+INSERT INTO inv VALUES (5,1,3,20);

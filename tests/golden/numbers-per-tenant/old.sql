@@ -1,0 +1,1 @@
+INSERT INTO inv VALUES (5,1,3),(6,2,3); INSERT INTO line VALUES (1,5),(2,6);

@@ -1,0 +1,1 @@
+UPDATE n SET r=1.5 WHERE id=1;

@@ -1,0 +1,1 @@
+CREATE TABLE orders (id bigserial PRIMARY KEY, v text); CREATE TABLE photos (id bigserial PRIMARY KEY, v text); CREATE TABLE comments (id int PRIMARY KEY, commentable_type text, commentable_id bigint);

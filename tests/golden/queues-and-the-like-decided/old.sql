@@ -1,0 +1,1 @@
+DELETE FROM jobs WHERE id=1; UPDATE jobs SET v='o' WHERE id=2; INSERT INTO sessions VALUES ('s','o'); INSERT INTO audit VALUES (2,'o'); UPDATE audit SET v='x' WHERE id=1; INSERT INTO schema_migrations VALUES ('2');

@@ -1,0 +1,1 @@
+CREATE TABLE jobs (id bigserial PRIMARY KEY, v text); CREATE TABLE email_outbox (id int PRIMARY KEY, v text); CREATE TABLE sessions (id text PRIMARY KEY, v text); CREATE TABLE schema_migrations (version text PRIMARY KEY);

@@ -1,0 +1,1 @@
+SELECT bool_and(o.v='o') FROM events e JOIN orders o ON o.id=(e.payload->>'order_id')::bigint WHERE e.id<3; SELECT payload->'x'='{"y": 1}' AND jsonb_typeof(payload->'order_id')='number' FROM events WHERE id=1; SELECT jsonb_typeof(payload->'order_id')='string' FROM events WHERE id=2;

@@ -1,0 +1,1 @@
+CREATE TABLE orders (id bigserial PRIMARY KEY, v text); CREATE TABLE events (id int PRIMARY KEY, payload jsonb, note text);

@@ -1,0 +1,1 @@
+UPDATE t SET v='z' WHERE id=1; DELETE FROM t WHERE id=2; INSERT INTO t VALUES (4,'q');

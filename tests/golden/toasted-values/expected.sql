@@ -1,0 +1,1 @@
+SELECT length(v)=1280001 FROM t WHERE id=1;

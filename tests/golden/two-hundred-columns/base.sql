@@ -1,0 +1,1 @@
+INSERT INTO w (id) VALUES (1),(2);

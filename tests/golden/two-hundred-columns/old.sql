@@ -1,0 +1,1 @@
+UPDATE w SET c7=1, c198=1 WHERE id=1; UPDATE w SET c9=1 WHERE id=2;

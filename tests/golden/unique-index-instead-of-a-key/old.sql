@@ -1,0 +1,1 @@
+UPDATE t SET v='o' WHERE code='a'; DELETE FROM t WHERE code='c';

@@ -248,6 +248,8 @@ def _reason(error: BaseException) -> str:
     """Why a connection failed, in the words of the system."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused"
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror.lower()
         cause = cause.__cause__ or cause.__context__

@@ -45,6 +45,8 @@ MINUTE = timedelta(minutes=1)
 DELAY = timedelta(minutes=2)
 """How long a whole minute is left to arrive before it is counted; load balancers publish every minute."""
 PAGES = 10
+READ_TIMEOUT = 8.0
+RETRIES = 3
 
 _DEFAULT_METRICS = {
     "AWS/ApplicationELB": "RequestCount",
@@ -142,8 +144,8 @@ class CloudWatch:
             raise UnseenError(Sight.UNREACHABLE, f"CloudWatch cannot be reached: {type(error).__name__}") from None
         except ClientError as error:
             raise _refused(error) from None
-        except BotoCoreError as error:
-            raise UnseenError(Sight.MALFORMED, f"CloudWatch: {type(error).__name__}") from None
+        except (BotoCoreError, ValueError) as error:
+            raise UnseenError(Sight.MALFORMED, f"CloudWatch's answer cannot be read: {type(error).__name__}") from None
         return answer
 
     def _client(self) -> Any:
@@ -157,7 +159,11 @@ class CloudWatch:
             return boto3.Session(profile_name=traffic.profile, region_name=region).client(
                 "cloudwatch",
                 endpoint_url=traffic.endpoint_url,
-                config=Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout=4, read_timeout=8),
+                config=Config(
+                    retries={"mode": "standard", "total_max_attempts": RETRIES},
+                    connect_timeout=4,
+                    read_timeout=READ_TIMEOUT,
+                ),
             )
 
         return self._spec.api.shared(f"cloudwatch {traffic.profile} {region} {traffic.endpoint_url}", make)

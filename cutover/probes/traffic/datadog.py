@@ -84,7 +84,7 @@ class Datadog:
                 return await self._logs(query, start, end, headers)
 
     async def _metrics(self, query: str, start: datetime, end: datetime, headers: Mapping[str, str]) -> Count:
-        _refuse_rate(query)
+        _check_query(query)
         document = await self._spec.api.host(self._url).get(
             "/api/v1/query",
             params={
@@ -108,7 +108,7 @@ class Datadog:
         return _summed(points, start, end)
 
     async def _timeseries(self, query: str, start: datetime, end: datetime, headers: Mapping[str, str]) -> Count:
-        _refuse_rate(query)
+        _check_query(query)
         body = {
             "data": {
                 "type": "timeseries_request",
@@ -169,10 +169,12 @@ def rolled_up(query: str) -> str:
     return f"{query.strip()}.rollup(sum, 60)" if _PLAIN_QUERY.match(query) else query
 
 
-def _refuse_rate(query: str) -> None:
+def _check_query(query: str) -> None:
     if ".as_rate()" in query or re.search(r"\bper_(second|minute|hour)\(", query):
+        raise UnseenError(Sight.WRONG_UNIT, "the query gives a rate: write .as_count(), so that requests are counted")
+    if re.search(r"\bdefault_zero\(|\.fill\(\s*zero", query):
         raise UnseenError(
-            Sight.WRONG_UNIT, "the query gives a rate: write .as_count(), so that requests can be counted"
+            Sight.MALFORMED, "default_zero() and fill(zero) would show a missing metric as zero: take them out"
         )
 
 

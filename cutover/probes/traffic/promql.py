@@ -61,7 +61,7 @@ def counting(expression: str) -> Counting:
     text = _DEFAULT_ZERO.sub("", expression.strip())
     if not text:
         raise UnseenError(Sight.MALFORMED, "the PromQL is empty")
-    if _ANY_VECTOR.search(text):
+    if _ANY_VECTOR.search(_without_strings(text)):
         raise UnseenError(
             Sight.MALFORMED, "vector(...) in the PromQL would show a missing metric as a number: take it out"
         )

@@ -22,6 +22,7 @@ from cutover.observations.provider import (
     ChangeStatus,
     HostedZone,
     HostedZones,
+    TrailChange,
     TrailHistory,
     Variant,
     Variants,
@@ -40,7 +41,7 @@ _MANY = 20
 
 _ALIAS_DEPTH = 5
 _CHANGES_ASKED = 3
-_FRESH = timedelta(days=1)
+FRESH = timedelta(days=1)
 """A change older than this is not asked for any more: Route 53 applies one in about a minute."""
 
 _Errors = (BotoCoreError, ClientError, DeadlineError)
@@ -72,7 +73,7 @@ def observe(
         region: where Route 53 and CloudTrail are asked.
         owners: a name -> it and its CNAME targets, as far as they are known (``NameSeen.owners``).
         delegated_ns: a zone's name -> the NS that the parent delegates to; such zones are read first.
-        known_changes: a name -> ids of changes known from earlier rounds.
+        known_changes: a name -> ids of changes of the last day (:data:`FRESH`) known from earlier rounds.
         since: how far back CloudTrail is read: the change (or now) minus :data:`cloudtrail.LOOKBACK`, which is
             the default counted from now.
         history: whether CloudTrail is read at all (it is slow: not in every round of a watch).
@@ -97,17 +98,16 @@ def observe(
     return [*probe.seen, *trails]
 
 
+def fresh_ids(changes: Iterable[TrailChange], now: datetime) -> tuple[str, ...]:
+    """Return the ids of changes that may not be applied yet, newest first, without repetition."""
+    return tuple(dict.fromkeys(x.change_id for x in changes if x.change_id and now - x.at < FRESH))
+
+
 def _ids(
     name: str, trails: Iterable[Observation], known: Mapping[str, Sequence[str]], now: datetime
 ) -> tuple[str, ...]:
-    """Return the ids of a name's newest changes, without repetition."""
-    ids = [
-        change.change_id
-        for trail in trails
-        if isinstance(trail, TrailHistory) and trail.name == name
-        for change in trail.changes
-        if change.change_id and now - change.at < _FRESH
-    ]
+    told = (x.changes for x in trails if isinstance(x, TrailHistory) and x.name == name)
+    ids = [each for changes in told for each in fresh_ids(changes, now)]
     return tuple(dict.fromkeys([*ids, *known.get(name, ())]))[:_CHANGES_ASKED]
 
 

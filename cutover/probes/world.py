@@ -237,7 +237,7 @@ class World:
             owners={name: seen.owners for name, seen in chains.items()},
             delegated_ns={seen.apex: _delegated(evidence, seen.apex) for seen in chains.values()},
             known_changes={
-                name: tuple(dict.fromkeys(change.change_id for change in trail.changes if change.change_id))[:5]
+                name: route53.fresh_ids(trail.changes, self._clock.now())
                 for name, trail in trails.items()
                 if trail is not None
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -174,6 +175,13 @@ def test_a_change_that_route53_does_not_know_is_a_failure(
 ) -> None:
     failures = failures_in(observe(history=False, known_changes={NAME: ["C0GONE"]}))
     assert "NoSuchChange" in failures["route53.change"].error
+
+
+def test_an_old_change_is_not_asked_for_any_more(account: Account, observe: Observe, zone: HostedZone) -> None:
+    account.change(zone, [("UPSERT", record("app.example.com", "A", 60, "203.0.113.10"))], at=NOW - timedelta(days=3))
+    account.changes.clear()
+    assert "route53.change" not in failures_in(observe())
+    assert account.calls["GetChange"] == 0
 
 
 def test_a_deadline_that_has_passed_sends_nothing(account: Account, observe: Observe, zone: HostedZone) -> None:

@@ -25,6 +25,7 @@ def test_a_zone_is_found_by_exact_name_among_neighbours(account: Account, observ
         (zone.id, "example.com.", False, NS)
     ]
     assert found.zones[0].records == 2
+    assert account.calls["GetHostedZone"] == 1, "neighbours are not asked for"
 
 
 def test_duplicates_parents_and_private_zones_are_all_reported(account: Account, observe: Observe) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -225,7 +226,7 @@ def test_names_of_one_zone_share_the_walk(authority: Authority) -> None:
             return walker.asked
 
     one, ten = asyncio.run(run(1)), asyncio.run(run(10))
-    assert ten - one <= 9 * (2 * 4 + 3 + 3 + 2), "per further name: four types at both servers, cut, CAA, wildcard"
+    assert ten - one <= 9 * (2 * 4 + 2 + 2), "per further name: four types, the cut and CAA, at both servers"
 
 
 def test_top_level_domains_are_remembered_between_rounds(authority: Authority) -> None:
@@ -280,6 +281,19 @@ def test_lame_and_silent_servers(own: Authority) -> None:
     assert zone_of(seen, "example.com.").servers[0].lame == "no answer in 0.3 s"
     assert answers(seen, NAME, "A").answers[0].reply.outcome is Outcome.TIMEOUT
     assert only(NameSeen, seen).error == f"no server of example.com. answered for {NAME}"
+
+
+def test_many_names_of_a_silent_zone_take_no_longer_than_one(own: Authority) -> None:
+    own.servers["ns1"].pause()
+    own.servers["ns2"].pause()
+    began = time.monotonic()
+    try:
+        seen = see(own, *(f"n{number}.example.com" for number in range(12)), deadline=0.3)
+    finally:
+        own.servers["ns1"].resume()
+        own.servers["ns2"].resume()
+    assert all(each.error for each in seen if isinstance(each, NameSeen))
+    assert time.monotonic() - began < 4
 
 
 def test_empty_answer_of_a_lame_server_is_no_nodata(own: Authority) -> None:

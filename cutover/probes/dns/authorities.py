@@ -127,6 +127,7 @@ class AuthorityRound:
         at = self._clock.now()
         seen: list[Observation] = [survey.observation for survey in self._surveys.values()]
         seen += self._unserved()
+        await self._shared_caa(wanted)
         seen += await asyncio.gather(*(self._name(name, chain) for name, chain in chains.items()))
         for name, chain in chains.items():
             seen += [
@@ -195,7 +196,7 @@ class AuthorityRound:
 
     async def _ask(self, owners: Iterable[str]) -> None:
         """Ask every server of each owner's zone for all types, all at once."""
-        zones = {owner: await self._walker.zone_of(owner) for owner in owners if owner not in self._hops}
+        zones = await self._zones([owner for owner in owners if owner not in self._hops])
         await self._survey({zone.name: zone for zone in zones.values() if not zone.error})
         questions: list[tuple[str, Server, str]] = []
         hops = {}
@@ -212,10 +213,25 @@ class AuthorityRound:
             answer = AuthorityAnswer(server.label, server.address, _of_authority(exchange.reply, hop.zone.name))
             hop.answers[rtype] = (*hop.answers.get(rtype, ()), answer)
 
+    async def _zones(self, owners: Sequence[str]) -> dict[str, Zone]:
+        """Find the zones of all owners: first what they share, then the last step of all at once."""
+        for above in dict.fromkeys(parent(owner) for owner in owners):
+            await self._walker.zone_of(above)
+        found = await asyncio.gather(*(self._walker.zone_of(owner) for owner in owners))
+        return dict(zip(owners, found, strict=True))
+
     async def _survey(self, zones: dict[str, Zone]) -> None:
         fresh = [zone for name, zone in zones.items() if name not in self._surveys]
         for survey_ in await survey(self._walker, fresh, self._clock):
             self._surveys[survey_.observation.zone] = survey_
+
+    async def _shared_caa(self, names: Sequence[str]) -> None:
+        """Look at what several names have above them once."""
+        try:
+            for above in dict.fromkeys(parent(name) for name in names):
+                await relevant_caa(self._walker, above, self._caa)
+        except BudgetError:
+            return  # each name says so itself
 
     async def _name(self, name: str, chain: _Chain) -> NameSeen:
         owners = tuple(sorted(chain.paths, key=lambda owner: len(chain.paths[owner])))

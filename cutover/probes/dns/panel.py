@@ -30,6 +30,10 @@ _FORMS = 'write "192.0.2.1:53", "[2001:db8::1]:53", "tls://dns.example" or "http
 def load_panel(resolvers: str | Sequence[str], base_dir: Path) -> tuple[Resolver, ...]:
     """Return the panel that a plan's ``dns.resolvers`` names.
 
+    A file is a table like the built-in one: cells apart by tabs, a first line that names the columns, ``#`` for
+    comments. Only ``address`` must be there, in the forms that a list has; ``id`` defaults to it, ``operator`` to
+    the id, ``tier`` to required; ``server_name`` is the TLS name where ``tls://`` has an address.
+
     Args:
         resolvers: ``"builtin"``, the path of a TSV file, or the entries of a list (all required, each its own
             operator).

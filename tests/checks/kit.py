@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -137,9 +138,15 @@ def hosted_zone(
 
 def variant(*values: str, rtype: str = "A", name: str = NAME, ttl: int | None = 60, **given: Any) -> Variant:
     shape: dict[str, Any] = {"routing": "simple", "set_identifier": "", "detail": "", "weight": None, **given}
+    said: dict[str, Any] = {"Name": name, "Type": rtype}
     if shape.get("alias"):
         ttl = None
-    return Variant(name=name, rtype=rtype, ttl=ttl, values=values, **shape)
+        said["AliasTarget"] = {"HostedZoneId": "Z2", "DNSName": shape["alias"], "EvaluateTargetHealth": False}
+    else:
+        said |= {"TTL": ttl, "ResourceRecords": [{"Value": x} for x in values]}
+    if shape["set_identifier"]:
+        said |= {"SetIdentifier": shape["set_identifier"], "Weight": shape["weight"]}
+    return Variant(name=name, rtype=rtype, ttl=ttl, values=values, record_set=json.dumps(said), **shape)
 
 
 def variants(at: float, *found: Variant, zone: str = "Z1", name: str = NAME) -> Variants:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from cutover.check import Phase, Severity, Status, all_checks
+from cutover.check import Severity, Status, all_checks
 from cutover.observations.base import ProbeFailed
 from cutover.observations.dns import InterceptionSeen
 from cutover.observations.provider import ChangeStatus

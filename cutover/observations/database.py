@@ -113,15 +113,22 @@ class BaselineTaken(Observation):
         sequences: of old.
         counters: of old, read *before* the snapshot was taken, so that no write can fall between unseen.
         dump: the file that holds the base, or "".
+        side: ``old``, or ``new`` once the copy is restored there (all of the above are then new's).
     """
 
     kind: ClassVar[str] = "database.baseline"
 
+    side: str = "old"
     snapshot: str
     lsn: str
     sequences: tuple[SequenceValue, ...]
     counters: DatabaseReading
     dump: str = ""
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """The side."""
+        return (self.side,)
 
 
 class RoleProof(NamedTuple):

@@ -1,0 +1,283 @@
+"""``cutover baseline``: records where old stands when the copy is taken, and new when the copy is restored.
+
+The watermark lets reconcile tell base's rows without a second copy of the data. It must never be later than the
+copy: a row that old wrote in between would be taken for base, and be lost. So old's watermark is taken once, and
+again only together with a new dump; new's is taken only while every table holds nothing but what one restore wrote.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from cutover.clock import Clock
+from cutover.errors import CutoverError
+from cutover.observations.base import Observation
+from cutover.observations.database import BaselineTaken
+from cutover.observations.traffic import DatabaseReading
+from cutover.plan import Database, Plan
+from cutover.probes.database import read_counters, read_sequences
+from cutover.reconcile.model import Side, TableName
+from cutover.reconcile.session import address, check_no_transaction_pooler, connect, explain
+from cutover.reconcile.watermark import Watermark, Watermarks
+
+Append = Callable[[Iterable[Observation]], object]
+Say = Callable[[str], None]
+
+
+class Baselines:
+    """The baselines that the ledger holds, from its observations in order."""
+
+    def __init__(self, observations: Iterable[Observation] = ()) -> None:
+        self.old: BaselineTaken | None = None
+        self.new: BaselineTaken | None = None
+        for observation in observations:
+            if isinstance(observation, BaselineTaken):
+                if observation.side == "old":
+                    self.old, self.new = observation, None
+                else:
+                    self.new = observation
+
+    def watermarks(self) -> Watermarks | None:
+        """Return what ``reconcile`` reads instead of a base; None when there is no baseline."""
+        if self.old is None:
+            return None
+        return Watermarks(old=_watermark(self.old), new=None if self.new is None else _watermark(self.new))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineResult:
+    """What was recorded.
+
+    Attributes:
+        old, new: the records of this run; None where nothing was recorded.
+        notes: one line each, why something was not, and what follows.
+    """
+
+    old: BaselineTaken | None
+    new: BaselineTaken | None
+    dump: str = ""
+    notes: tuple[str, ...] = ()
+
+    verdict = "recorded"
+    exit_code = 0
+
+    @property
+    def next_command(self) -> str:
+        """The one command to run now."""
+        if self.new is not None:
+            return "cutover preflight"
+        if self.dump:
+            return f"pg_restore --dbname=NEW_DATABASE_URL --jobs=4 --no-owner {self.dump} && cutover baseline"
+        return "take the copy now, restore it into new, then: cutover baseline"
+
+    def text(self) -> str:
+        """For the terminal."""
+        lines = ["baseline   RECORDED (0)"]
+        for side in (self.old, self.new):
+            if side is not None:
+                lines.append(
+                    f"  {side.side}: snapshot {side.snapshot}, WAL {side.lsn or '?'}, {len(side.counters.tables)} tables,"
+                    f" {len(side.sequences)} sequences, {side.at:%Y-%m-%d %H:%M:%S} UTC"
+                )
+        if self.dump:
+            lines.append(f"  dump of that very snapshot: {self.dump}")
+        lines += [f"  {note}" for note in self.notes]
+        lines.append(f"Next: {self.next_command}")
+        return "\n".join(lines)
+
+    def json(self) -> dict[str, Any]:
+        """The command's JSON object, without ``command``, ``migration`` and ``at``."""
+        return {
+            "verdict": self.verdict,
+            "exit_code": self.exit_code,
+            "old": None if self.old is None else _told(self.old),
+            "new": None if self.new is None else _told(self.new),
+            "dump": self.dump,
+            "notes": list(self.notes),
+            "next": self.next_command,
+        }
+
+
+def baseline(
+    plan: Plan,
+    old_url: str,
+    new_url: str | None,
+    *,
+    append: Append,
+    known: Baselines,
+    clock: Clock,
+    dump: Path | None = None,
+    jobs: int = 2,
+    say: Say = lambda line: None,
+    pg_dump: str = "pg_dump",
+) -> BaselineResult:
+    """Record the watermarks, and dump old with that very snapshot when asked to.
+
+    Args:
+        plan: its ``[database]`` names schemas and exclusions.
+        old_url, new_url: of the two databases; without new only old is recorded.
+        known: what the ledger holds already.
+        dump: a folder that does not exist yet: pg_dump's directory format.
+        jobs: parallel jobs of pg_dump.
+
+    Raises:
+        CutoverError: a standby, unreachable, a baseline that would be later than the copy, pg_dump failed.
+    """
+    database = plan.database
+    if database is None:
+        raise CutoverError("the plan has no [database]", "add [database] with old and new")
+    if dump is not None and dump.exists():
+        raise CutoverError(f"--dump {dump}: is there already", "name a folder that does not exist yet")
+    notes: list[str] = []
+    old: BaselineTaken | None = None
+    if known.old is None or dump is not None:
+        old = _record(Side.OLD, old_url, database, clock, dump=dump, jobs=jobs, say=say, pg_dump=pg_dump)
+        append([old])
+        if not old.counters.system_identifier:
+            notes.append("old's system identifier may not be read by this role: reconcile will hash instead of trusting this")
+    else:
+        notes.append(
+            f"old's baseline of {known.old.at:%Y-%m-%d %H:%M:%S} UTC stands: one taken now would be later than the copy"
+            " (a new copy: --dump FILE, or another --ledger)"
+        )
+    new: BaselineTaken | None = None
+    if new_url is not None:
+        new, why = _record_new(new_url, database, clock, say)
+        if why:
+            notes.append(why)
+        if new is not None and dump is not None:
+            new = None
+            notes.append("new is not recorded together with a new dump: restore it first, then run cutover baseline")
+        if new is not None:
+            append([new])
+    return BaselineResult(old=old, new=new, dump=str(dump or ""), notes=tuple(notes))
+
+
+def _record_new(url: str, database: Database, clock: Clock, say: Say) -> tuple[BaselineTaken | None, str]:
+    """Record new, unless it is empty, or holds rows that no restore wrote: their users' changes would be lost."""
+    connection = connect(Side.NEW, url)
+    try:
+        say("looking whether new holds only what was restored")
+        counters = read_counters(connection, "new", database, clock)
+        if not counters.tables:
+            return None, "new has no tables yet: run cutover baseline again after the restore, before users write there"
+        for table in counters.tables:
+            schema, _, name = table.table.partition(".")
+            row = connection.execute(
+                sql.SQL("SELECT count(DISTINCT xmin::text) FROM {}").format(sql.Identifier(schema, name))
+            ).fetchone()
+            if table.updated or table.deleted or (row and row[0] > 1):
+                return None, (
+                    f"new is not recorded: {table.table} holds rows of several transactions, so users' rows could not be"
+                    " told from restored ones (reconcile compares values instead)"
+                )
+    except psycopg.Error as error:
+        raise explain(Side.NEW, url, error) from None
+    finally:
+        connection.close()
+    return _record(Side.NEW, url, database, clock, say=say), ""
+
+
+def _record(
+    side: Side,
+    url: str,
+    database: Database,
+    clock: Clock,
+    *,
+    say: Say,
+    dump: Path | None = None,
+    jobs: int = 2,
+    pg_dump: str = "pg_dump",
+) -> BaselineTaken:
+    connection = connect(side, url)
+    try:
+        check_no_transaction_pooler(side, url, connection)
+        if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
+            raise CutoverError(
+                f"{side}: {address(url)} is a hot standby: its counters are its own and its snapshot trails the primary's,"
+                " so writes between the two would be taken for base",
+                "give the URL of the primary",
+            )
+        # Counters and sequences come before the snapshot: what is written in between is then seen twice, never missed.
+        counters = read_counters(connection, side.value, database, clock)
+        sequences = read_sequences(connection, side.value, database, clock).sequences
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        row = connection.execute(
+            "SELECT pg_current_snapshot()::text, pg_current_wal_lsn()::text, pg_export_snapshot()"
+        ).fetchone()
+        assert row is not None  # noqa: S101 - one row, always
+        at = clock.now()
+        if dump is not None:
+            say(f"dumping into {dump}")
+            _dump(url, dump, row[2], jobs, pg_dump)
+        connection.execute("COMMIT")
+    except psycopg.Error as error:
+        raise explain(side, url, error) from None
+    finally:
+        connection.close()
+    return BaselineTaken(
+        at=at, side=side.value, snapshot=row[0], lsn=row[1], sequences=sequences, counters=counters,
+        dump=str(dump.absolute()) if dump is not None else "",
+    )  # fmt: skip
+
+
+def _dump(url: str, folder: Path, snapshot: str, jobs: int, pg_dump: str) -> None:
+    """Run pg_dump with the exported snapshot; the password goes by the environment, not by the command line."""
+    parts = conninfo_to_dict(url)
+    password = parts.pop("password", None)
+    environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
+    command = [
+        pg_dump, "--format=directory", f"--jobs={jobs}", f"--snapshot={snapshot}", f"--file={folder}",
+        f"--dbname={make_conninfo(**parts)}",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise CutoverError(f"{pg_dump} is not installed here", "install PostgreSQL's client programs") from None
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CutoverError(
+            f"pg_dump failed: {said.replace(str(password), '***') if password else said}",
+            "its version must not be older than the server's; remove the folder and run it again",
+            exit_code=4,
+        )
+    folder.chmod(0o700)
+
+
+def _watermark(taken: BaselineTaken) -> Watermark:
+    reading: DatabaseReading = taken.counters
+    return Watermark(
+        system_identifier=reading.system_identifier,
+        database=reading.database,
+        snapshot_xmin=int(taken.snapshot.split(":")[0]),
+        lsn=taken.lsn,
+        taken_at=reading.server_time.astimezone(UTC),
+        sequences={_name(each.sequence): each.last_value for each in taken.sequences},
+        counters={_name(each.table): (each.inserted, each.updated, each.deleted) for each in reading.tables},
+    )
+
+
+def _name(text: str) -> TableName:
+    schema, _, name = text.partition(".")
+    return TableName(schema, name)
+
+
+def _told(taken: BaselineTaken) -> dict[str, Any]:
+    return {
+        "snapshot": taken.snapshot,
+        "lsn": taken.lsn,
+        "system_identifier": taken.counters.system_identifier,
+        "tables": len(taken.counters.tables),
+        "sequences": {each.sequence: each.last_value for each in taken.sequences},
+        "at": taken.at.isoformat(),
+    }

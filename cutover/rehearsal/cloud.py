@@ -172,9 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, "application/x-amz-json-1.1", answer)
             return
         status, kind, answer = cloud.to_moto(self.command, self.path, dict(self.headers), body)
-        parts = [part for part in urlsplit(self.path).path.split("/") if part]
-        if self.command == "POST" and status == http.client.OK and parts[1:2] == ["hostedzone"] and parts[3:] == ["rrset"]:
-            cloud.changed(parts[2], body, answer)
+        match [self.command, status, *filter(None, urlsplit(self.path).path.split("/"))]:
+            case ["POST", http.client.OK, _, "hostedzone", zone_id, "rrset"]:
+                cloud.changed(str(zone_id), body, answer)
         self._send(status, kind, answer)
 
     do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - the standard library names them

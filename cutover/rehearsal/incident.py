@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from cutover.rehearsal.narrator import Narrator, StoryError
-from cutover.rehearsal.sandbox import NAME, TTL, Sandbox
+from cutover.rehearsal.sandbox import CARRIER_KEEPS, LOW_TTL, NAME, STALE_USERS, TTL, USERS, Sandbox
 
-MERGED, CONFLICT, REKEYED = 38, 39, 40
+MERGED, CONFLICT, ORDERS = 38, 39, 40
 """Users behind the carrier: one whose changes merge, one whose changes contradict, one who orders."""
 AT_HOME = 8
 """A device behind another resolver."""
+LAMP = "a lamp"
 
 
 def tell(story: Narrator, world: Sandbox) -> None:
@@ -19,93 +21,165 @@ def tell(story: Narrator, world: Sandbox) -> None:
     Raises:
         StoryError: a command did not answer as the story says.
     """
-    _before(story, world)
-    _the_switch(story, world)
-    _all_green(story, world)
-    _split_brain(story, world)
+    _evening(story)
+    _switch(story, world)
+    _all_green(story)
+    number = _split_brain(story, world)
+    _fence(story)
+    bundle = _merge(story, world)
+    _apply(story, world, bundle, number)
+    _done(story, world)
 
 
-def _before(story: Narrator, world: Sandbox) -> None:
+def _evening(story: Narrator) -> None:
     story.chapter("The evening: an app moves from Porter to SST")
-    story.say(f"{NAME} leads to old. Its TTL is {TTL} s: the 86400 s of that night, so a second stands for two hours.")
-    story.say("40 users read and order. 4 of them sit behind a mobile carrier whose resolver nobody has on a list.")
+    story.say(f"{NAME} leads to old. Its TTL of {TTL} s stands for that night's 24 hours: a second here was two.")
+    story.say(f"{USERS} users read and order. {STALE_USERS} of them sit behind a mobile carrier.")
     story.cutover(
         "preflight",
         code=3,
         telling=[r"BLOCKED", r"dns\.ttl-aged", r"dns\.ttl-lowered", r"aws route53 change-resource-record-sets"],
-        said="not safe",
+        meaning="not safe to switch",
     )
-    story.say("The tool says: lower the TTL now, and go when the old one has aged.")
+    story.say(f"So: lower the TTL to {LOW_TTL} s now, and switch when no cache holds the old one any more.")
 
 
-def _the_switch(story: Narrator, world: Sandbox) -> None:
+def _switch(story: Narrator, world: Sandbox) -> None:
     story.chapter("The team goes on all the same")
-    story.act("puts up a maintenance page, copies the production database, switches the record in Route 53")
+    story.act("puts up a maintenance page and copies the production database")
     world.maintenance(on=True)
     world.copy()
-    world.point(world.new, TTL)
+    world.fill_caches()
+    story.act(f"switches the record in Route 53: {world.point(world.new, TTL)}")
     switched = time.monotonic()
-    story.act("opens the new address in a browser: it works")
+    story.act("opens the new address in a browser: it works. Would the gate have agreed?")
     story.cutover(
         "watch",
         "--once",
         code=3,
         telling=[r"CONVERGING", r"dns\.horizon", r"required resolvers are on old", r"edge\.maintenance-page"],
-        said="not yet converged",
+        meaning="not converged",
     )
     story.wait(TTL + 1 - (time.monotonic() - switched), "the old TTL runs out in the caches")
 
 
-def _all_green(story: Narrator, world: Sandbox) -> None:
+def _all_green(story: Narrator) -> None:
     story.chapter("A day later: DNS is green everywhere")
-    story.act('looks at a "DNS propagation" page: every resolver gives new. Goes to bed')
+    story.act('sees only green on a "DNS propagation" page, calls it done, and goes to bed')
     story.cutover(
-        "watch",
-        "--until-done",
-        "--timeout",
-        "6s",
+        *("watch", "--until-done", "--timeout", "5s"),
         code=3,
         telling=[r"3 new; waits for traffic\.converged"],
-        said="DNS is done, users are not",
+        meaning="DNS is done, the users are not",
     )
     story.cutover(
-        "done", code=3, telling=[r"CONVERGING", r"requests: .*% of requests on old"], said="refused: no sign-off"
+        "done", code=3, telling=[r"CONVERGING", r"requests: .*% of requests on old"], meaning="refused, no sign-off"
     )
-    story.say("The carrier's resolver keeps answers far longer than their TTL. No list of resolvers shows that; requests do.")
+    story.say(
+        f"The carrier's resolver keeps every answer for {CARRIER_KEEPS // 60} minutes, whatever its TTL. "
+        "No list of resolvers has it. Requests show it."
+    )
 
 
-def _split_brain(story: Narrator, world: Sandbox) -> None:
-    story.chapter("Users still see the maintenance page. The team removes it")
+def _split_brain(story: Narrator, world: Sandbox) -> int:
+    story.chapter("Some users still see the maintenance page. The team removes it")
     world.maintenance(on=False)
-    story.act("takes the page away, and lets these users in: to the old application, on the old database")
-    _plant(world)
+    story.act("takes the page away. That lets these users in: to the old app, on the old database")
+    number = _write_on_both(story, world)
     story.cutover(
-        "watch",
-        "--until-done",
-        "--timeout",
-        "40s",
+        *("watch", "--until-done", "--timeout", "40s"),
         code=5,
-        telling=[r"split-brain"],
-        said="split-brain; it wins over everything else",
+        telling=[r"split-brain;"],
+        meaning="split-brain, at once; it wins over everything else",
     )
-    story.cutover("status", code=5, telling=[r"SPLIT-BRAIN", r"database\.split-brain"])
+    story.cutover("status", code=5, telling=[r"^SPLIT-BRAIN", r"database\.split-brain"])
+    return number
 
 
-def _plant(world: Sandbox) -> None:
+def _write_on_both(story: Narrator, world: Sandbox) -> int:
     """Let users behind the carrier write on old, while the same accounts are used elsewhere on new."""
-    expect(world.change(MERGED, MERGED, "city", "Lisbon"), "old")
-    expect(world.change(AT_HOME, MERGED, "phone", "555-7000"), "new")
-    expect(world.change(CONFLICT, CONFLICT, "phone", "555-1111"), "old")
-    expect(world.change(AT_HOME, CONFLICT, "phone", "555-2222"), "new")
-    side, _ = world.order(REKEYED, "a lamp", "80.00")
-    expect(side, "old")
+    _expect(world.change(MERGED, MERGED, "city", "Lisbon"), "old")
+    _expect(world.change(AT_HOME, MERGED, "phone", "555-7000"), "new")
+    story.say(f"User {MERGED} moves to Lisbon (phone, old), and changes the phone number (laptop, new).")
+    _expect(world.change(CONFLICT, CONFLICT, "phone", "555-1111"), "old")
+    _expect(world.change(AT_HOME, CONFLICT, "phone", "555-2222"), "new")
+    story.say(f"User {CONFLICT} changes the phone number on both, to two different ones.")
+    side, number = world.order(ORDERS, LAMP, "80.00")
+    _expect(side, "old")
+    story.say(f"User {ORDERS} orders {LAMP} on old: order {number}. On new, {number} is somebody else's order.")
+    return number
 
 
-def expect(side: str, wanted: str) -> None:
-    """Check that a user reached the side that the story says.
+def _fence(story: Narrator) -> None:
+    story.chapter("First of all: nobody writes on old any more")
+    story.cutover("fence", code=0, telling=[r"FENCED", r"no CONNECT", r"counters of every table"], meaning="proven")
 
-    Raises:
-        StoryError: it was the other one.
-    """
+
+def _merge(story: Narrator, world: Sandbox) -> str:
+    story.chapter("Two databases become one")
+    story.cutover(
+        "reconcile",
+        code=3,
+        telling=[r"CONFLICTS", rf"users {CONFLICT}: .*phone", r"Bundle:"],
+        meaning="a conflict is left to people",
+    )
+    open_ = _newest_bundle(world)
+    sums = _accounted(world, open_)
+    if (sums["merged"], sums["conflict"]) != (1, 1) or not sums["rekeyed"]:
+        raise StoryError(f"reconcile accounts for {sums}")
+    story.say(
+        f"Of {sums['old_changes']} changes on old, {sums['rekeyed']} are orders and payments whose numbers are taken "
+        f"on new: they get new ones, and references follow. User {MERGED}'s changes are merged. One is a conflict."
+    )
+    story.act(f'asks user {CONFLICT}: 555-1111 is right. Writes take = "old" into {open_}/decisions.toml')
+    file = world.path / open_ / "decisions.toml"
+    file.write_text(file.read_text().replace('take = ""', 'take = "old"'))
+    story.cutover(
+        *("reconcile", "--bundle", open_),
+        code=0,
+        telling=[r"MERGEABLE", r"of new are overwritten", r"Bundle:"],
+        meaning="every change of old has its place",
+    )
+    return _newest_bundle(world)
+
+
+def _accounted(world: Sandbox, bundle: str) -> dict[str, int]:
+    sums: dict[str, int] = json.loads((world.path / bundle / "summary.json").read_text())["accounted"]
+    return sums
+
+
+def _newest_bundle(world: Sandbox) -> str:
+    bundles = [path for path in world.path.glob("reconcile-*") if path.is_dir()]
+    if not bundles:
+        raise StoryError("reconcile left no bundle")
+    return max(bundles, key=lambda path: path.stat().st_mtime_ns).name
+
+
+def _apply(story: Narrator, world: Sandbox, bundle: str, number: int) -> None:
+    story.chapter("Old's changes go into new, which stays live")
+    story.cutover("reconcile", "--apply", bundle, code=0, telling=[r"APPLIED", r"ids were drawn anew"])
+    story.cutover("reconcile", "--verify", bundle, code=0, telling=[r"VERIFIED"], meaning="nothing of old is missing")
+    lamps = world.postgres.rows(f"SELECT id FROM orders WHERE item = '{LAMP}' AND user_id = {ORDERS}", database="new")  # noqa: S608
+    merged = world.postgres.rows(f"SELECT city, phone FROM users WHERE id = {MERGED}", database="new")  # noqa: S608
+    decided = world.postgres.rows(f"SELECT phone FROM users WHERE id = {CONFLICT}", database="new")  # noqa: S608
+    if len(lamps) != 1 or lamps[0][0] == number or merged != [("Lisbon", "555-7000")] or decided != [("555-1111",)]:
+        raise StoryError(f"new holds {lamps}, {merged} and {decided} after the merge")
+    story.say(f"On new now: order {number} of old is order {lamps[0][0]}; user {MERGED} has both changes.")
+
+
+def _done(story: Narrator, world: Sandbox) -> None:
+    story.chapter("The last users leave old")
+    story.act("asks the carrier to flush its cache (cutover explain dns.resolvers-converged has the pages)")
+    world.flush_carrier()
+    story.cutover(
+        *("watch", "--until-done", "--timeout", "45s"),
+        code=0,
+        telling=[r"converged;"],
+        meaning="held for the whole soak",
+    )
+    story.cutover("done", code=0, telling=[r"CONVERGED", r"Signed off by"], meaning="done, and on record")
+
+
+def _expect(side: str, wanted: str) -> None:
     if side != wanted:
         raise StoryError(f"a user reached {side or 'nobody'}; the story says {wanted}")

@@ -83,14 +83,14 @@ class Narrator:
             time.sleep(min(left, 1.0))
         self.output.progress("")
 
-    def cutover(self, *words: str, code: int, telling: Sequence[str], said: str = "") -> Ran:
+    def cutover(self, *words: str, code: int, telling: Sequence[str], meaning: str = "") -> Ran:
         """Run a command of the tool.
 
         Args:
             words: after ``cutover``.
             code: with which the story says it ends.
             telling: regular expressions; the first line that each finds is shown, and each must find one.
-            said: what the exit code means.
+            meaning: of the exit code, in the story.
 
         Raises:
             StoryError: it ended with another code, or a telling line is missing.
@@ -107,7 +107,7 @@ class Narrator:
         for number, line in enumerate(lines):
             if number in shown or self.output.verbosity > 0:
                 self._text(self._painted(line))
-        self._text(self.output.paint(f"  -> exit {code}{f': {said}' if said else ''}", "dim"))
+        self._text(self.output.paint(f"  -> exit {code}{f': {meaning}' if meaning else ''}", "dim"))
         return found
 
     def _difference(self, found: Ran, missing: Sequence[str]) -> str:

@@ -186,7 +186,7 @@ class Postgres:
     def _failed(self, program: str) -> CutoverError:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         said = lines[-1] if lines else "it said nothing"
-        return CutoverError(f"the embedded Postgres does not start: {program}: {said}", "its log is not kept", exit_code=1)
+        return CutoverError(f"the embedded Postgres does not start: {program}: {said}", exit_code=1)
 
 
 def _installed() -> Path:
@@ -194,7 +194,8 @@ def _installed() -> Path:
     places = list(spec.submodule_search_locations or ()) if spec is not None else []
     if not places or not (Path(places[0]) / _RELEASE / "bin" / "postgres").exists():
         raise CutoverError(
-            f"{_PACKAGE} carries no Postgres 18 for this platform", "reinstall the extra: pip install 'cutover[rehearse]'"
+            f"{_PACKAGE} carries no Postgres 18 for this platform",
+            "install the extra again: pip install 'cutover[rehearse]'",
         )
     return Path(places[0])
 

@@ -79,6 +79,4 @@ class Resolver:
 
 
 def _aged(rrset: dns.rrset.RRset, remaining: int) -> dns.rrset.RRset:
-    aged = rrset.copy()
-    aged.ttl = max(remaining, 0)
-    return aged
+    return dns.rrset.from_rdata_list(rrset.name, max(remaining, 0), list(rrset))

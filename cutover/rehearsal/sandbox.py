@@ -9,10 +9,13 @@ import os
 import shlex
 import ssl
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self, TypeVar
+
+import dns.message
+import dns.rdatatype
 
 from cutover.rehearsal.certificates import CertificateAuthority
 from cutover.rehearsal.cloud import Cloud
@@ -140,6 +143,9 @@ class Sandbox:
         """Run a coroutine in the sandbox's loop and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
+    def _at_the_end(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._stack.callback(lambda: self._run(close()))
+
     def _end_loop(self, thread: threading.Thread) -> None:
         async def stop() -> None:
             others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -174,7 +180,7 @@ class Sandbox:
         served[resolvers["carrier"]] = self.carrier
         for address, server in served.items():
             opened = await listen(server.answer, address, self._dns_port)
-            self._stack.callback(lambda stack=opened: self._run(stack.aclose()))
+            self._at_the_end(opened.aclose)
 
     def _publish(self, owner: str, rtype: str, ttl: int, values: Sequence[str]) -> None:
         self._loop.call_soon_threadsafe(self._zone.put, owner, rtype, ttl, list(values))
@@ -190,7 +196,7 @@ class Sandbox:
             shop = Shop(self.postgres.url(side, APP_ROLE))
             made[side] = Origin(release, address, self._port, context, self._home / f"{side}.log", shop)
             await made[side].accept()
-            self._stack.callback(lambda origin=made[side]: self._run(origin.close()))
+            self._at_the_end(made[side].close)
         self.old, self.new = made["old"], made["new"]
         where = Where(NAME, self._port, ssl.create_default_context(cafile=ca_file))
         panel = [(at.rpartition(":")[0], self._dns_port) for at in self.panel.values()]
@@ -206,9 +212,10 @@ class Sandbox:
     async def _begin(self) -> None:
         self._living = [asyncio.create_task(user.live()) for user in self.users.values()]
 
-    def point(self, origin: Origin, ttl: int) -> Mapping[str, Any]:
-        """Let the name lead to a deployment, by Route 53; return the change batch."""
-        return self.cloud.upsert(self.zone_id, f"{NAME}.", ttl, origin.address)
+    def point(self, origin: Origin, ttl: int) -> str:
+        """Let the name lead to a deployment, by Route 53; say what was changed."""
+        self.cloud.upsert(self.zone_id, f"{NAME}.", ttl, origin.address)
+        return f"UPSERT {NAME} A {ttl} {origin.address}"
 
     def maintenance(self, *, on: bool) -> None:
         """Put the maintenance page up in front of old, or take it away; while it is up, old lets go of its database."""
@@ -222,6 +229,16 @@ class Sandbox:
         self._run(self.new.shop.close())
         self.postgres.copy("old", "base")
         self.postgres.copy("base", "new")
+
+    def fill_caches(self) -> None:
+        """Let every resolver fetch the name anew: the worst moment for a switch is right after that."""
+
+        async def ask(resolver: Resolver) -> None:
+            resolver.flush()
+            await resolver.answer(dns.message.make_query(f"{NAME}.", dns.rdatatype.A))
+
+        for resolver in (*self.resolvers.values(), self.carrier):
+            self._run(ask(resolver))
 
     def flush_carrier(self) -> None:
         """Let the carrier's resolver forget; its users' apps are started anew."""

@@ -65,7 +65,7 @@ class User:
             views += 1
             await self.ask("GET", "/")
             if self._orders and views % self._orders == 0:
-                await self.order("a book", "12.50")
+                await self.order(f"book {views}", f"{5 + views % 90}.{self.number:02}")
             await asyncio.sleep(self._every * (0.7 + 0.6 * random_.random()))
 
     async def order(self, item: str, amount: str) -> Response | None:

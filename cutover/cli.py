@@ -117,6 +117,12 @@ def watch(
     until_done: Annotated[bool, typer.Option("--until-done", help="End when converged, or on split-brain.")] = False,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="2h", help="End after this long.")] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Swap the sides: watch a roll-back.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Rewrite a status page after every round.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", metavar="FILE", help="Rewrite a Prometheus text file after every round.")
+    ] = None,
     plan: PlanOption = None,
     ledger: LedgerOption = None,
     as_json: JsonOption = False,
@@ -128,7 +134,8 @@ def watch(
     import cutover.commands.watch as command
 
     session = _session(plan, ledger, as_json, no_color, verbose, quiet)
-    return command.run(session, once=once, until_done=until_done, timeout=timeout, reverse=reverse)
+    files = command.Files(html, metrics)
+    return command.run(session, once=once, until_done=until_done, timeout=timeout, reverse=reverse, files=files)
 
 
 @app.command(epilog='Example: cutover done --override dns.caa --reason "agreed in the review"')
@@ -245,6 +252,7 @@ def status(
 @app.command(epilog="Example: cutover report --at 2025-11-12T06:40:00Z")
 def report(
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="As it stood then (RFC 3339).")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write it as a page.")] = None,
     plan: PlanOption = None,
     ledger: LedgerOption = None,
     as_json: JsonOption = False,
@@ -255,7 +263,7 @@ def report(
     """What was seen and decided."""
     from cutover.commands import report as command
 
-    return command.run_report(_session(plan, ledger, as_json, no_color, verbose, quiet), _instant(at))
+    return command.run_report(_session(plan, ledger, as_json, no_color, verbose, quiet), _instant(at), html)
 
 
 @app.command(epilog="Example: cutover checks")

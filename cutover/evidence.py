@@ -14,9 +14,10 @@ from cutover.folds.maintenance import MaintenanceFold
 from cutover.folds.resolvers import ResolverFold
 from cutover.folds.sides import SidesFold
 from cutover.folds.soak import SoakFold
+from cutover.folds.story import Story
 from cutover.folds.traffic import TrafficFold
 from cutover.observations.base import Observation, ProbeFailed
-from cutover.observations.gate import Judged, Overridden, SignedOff
+from cutover.observations.gate import Judged
 from cutover.plan import Plan
 
 _KEPT = timedelta(hours=1)
@@ -44,8 +45,7 @@ class Evidence:
         self.soaks = SoakFold(plan)
         self.traffic = TrafficFold(plan)
         self.databases = DatabaseFold(plan)
-        self.overrides: list[Overridden] = []
-        self.sign_offs: list[SignedOff] = []
+        self.story = Story()
         self._latest: dict[str, dict[tuple[str, ...], Observation]] = {}
         for observation in observations:
             self.add(observation)
@@ -57,13 +57,9 @@ class Evidence:
             fold.add(observation)
         self.traffic.add(observation)
         self.databases.add(observation)
-        match observation:
-            case Judged():
-                self.settle()
-            case Overridden():
-                self.overrides.append(observation)
-            case SignedOff():
-                self.sign_offs.append(observation)
+        self.story.add(observation)
+        if isinstance(observation, Judged):
+            self.settle()
 
     def begin(self, now: datetime) -> None:
         """Begin a round: only what comes from now on is the present."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from tabulate import tabulate
 
@@ -12,47 +12,25 @@ from cutover.commands.session import Session
 from cutover.durations import iso, say_instant
 from cutover.errors import CutoverError
 from cutover.evidence import Evidence
+from cutover.folds.story import Story
 from cutover.ledger import Ledger
 from cutover.observations.base import Observation
-from cutover.observations.gate import Judged, Overridden, SignedOff
+from cutover.observations.gate import Judged
+from cutover.report.files import write_atomically
 from cutover.report.finding_text import clean
+from cutover.report.page import status_page
 from cutover.report.verdict_text import judged_json, judged_text
 from cutover.rounds import Rounds
-
-
-@dataclass(slots=True)
-class Story:
-    """Decisions in the ledger: every change of verdict, sign-offs, overrides, and the last verdict."""
-
-    last: Judged | None = None
-    rounds: int = 0
-    turns: list[Judged] = field(default_factory=list)
-    overrides: list[Overridden] = field(default_factory=list)
-    sign_offs: list[SignedOff] = field(default_factory=list)
-    head: str = ""
-
-    def add(self, observation: Observation) -> None:
-        """Take one ledger entry."""
-        match observation:
-            case Judged():
-                before = self.last
-                self.last = observation
-                self.rounds += 1
-                if before is None or (before.verdict, before.phase) != (observation.verdict, observation.phase):
-                    self.turns.append(observation)
-            case Overridden():
-                self.overrides.append(observation)
-            case SignedOff():
-                self.sign_offs.append(observation)
 
 
 def run_status(session: Session) -> int:
     """Print the last verdict and what was decided since; ends with that verdict's code."""
     with session.open_ledger(readonly=True) as ledger:
         story = _read(ledger, None)
+        head = ledger.head().hash
     last = _last(session, story)
     now = session.clock.now()
-    form = {**judged_json(last), "command": "status", "judged_by": last.command, "ledger_head": story.head}
+    form = {**judged_json(last), "command": "status", "judged_by": last.command, "ledger_head": head}
     form |= _decisions(story)
     lines = [f"as of {say_instant(last.at, now)}, by cutover {last.command}"]
     lines.append(judged_text(last, session.output.paint, verbosity=session.output.verbosity))
@@ -61,19 +39,26 @@ def run_status(session: Session) -> int:
     return last.exit_code
 
 
-def run_report(session: Session, at: datetime | None) -> int:
-    """Print what was seen and decided, up to an instant; ends with the code of the verdict shown."""
+def run_report(session: Session, at: datetime | None, html: Path | None) -> int:
+    """Print what was seen and decided, up to an instant; ends with the code of the verdict shown.
+
+    Args:
+        session: the options.
+        at: the instant, None for now.
+        html: also write it as a page.
+    """
     with session.open_ledger(readonly=True) as ledger:
         story = _read(ledger, at)
+        head = ledger.head().hash
         last = _last(session, story)
         replayed = _replay(session, ledger, last)
     now = at or session.clock.now()
     form = {**judged_json(last), "command": "report", "judged_by": last.command, "rounds": story.rounds}
     form["timeline"] = [{"at": iso(x.at), "command": x.command, "verdict": x.verdict} for x in story.turns]
-    form |= {"ledger_head": story.head, "replayed": replayed, **_decisions(story)}
+    form |= {"ledger_head": head, "replayed": replayed, **_decisions(story)}
     rows = [(f"{x.at:%Y-%m-%d %H:%M:%S}Z", x.command, x.verdict, _why(x)) for x in story.turns]
     lines = [
-        f"{last.migration}: {story.rounds} rounds, {len(story.turns)} verdicts; ledger head {story.head[:16]}",
+        f"{last.migration}: {story.rounds} rounds, {len(story.turns)} verdicts; ledger head {head[:16]}",
         tabulate(rows, headers=["at", "command", "verdict", "because of"], tablefmt="simple"),
         *_decision_lines(story, now),
         "",
@@ -83,6 +68,10 @@ def run_report(session: Session, at: datetime | None) -> int:
         lines.append(
             f"Judged anew from the ledger: {replayed}" + (" (the same)" if replayed == last.verdict else " (DIFFERS)")
         )
+    if html is not None:
+        write_atomically(html, status_page(last, story, now, refresh=None))
+        form["html"] = str(html)
+        lines.append(f"wrote {html}")
     session.output.result(form, "\n".join(lines))
     return last.exit_code
 
@@ -91,7 +80,6 @@ def _read(ledger: Ledger, until: datetime | None) -> Story:
     story = Story()
     for observation in _entries(ledger, until):
         story.add(observation)
-    story.head = ledger.head().hash
     return story
 
 

@@ -6,14 +6,19 @@ import asyncio
 import signal
 import sys
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Protocol
 
 from cutover.check import Phase
 from cutover.commands.session import Session
 from cutover.durations import parse_duration
 from cutover.errors import CutoverError
+from cutover.report.files import write_atomically
 from cutover.report.live import LiveView, round_line
+from cutover.report.metrics import metrics_text
+from cutover.report.page import status_page
 from cutover.report.verdict_text import headline, judged_json, judged_text
 from cutover.rounds import Judgement, Rounds
 from cutover.verdict import Exit
@@ -24,7 +29,15 @@ class _View(Protocol):
     def show(self, judgement: Judgement) -> None: ...
 
 
-def run(session: Session, *, once: bool, until_done: bool, timeout: str | None, reverse: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What is rewritten after every round, for others to read."""
+
+    html: Path | None = None
+    metrics: Path | None = None
+
+
+def run(session: Session, *, once: bool, until_done: bool, timeout: str | None, reverse: bool, files: Files) -> int:
     """Watch; returns the code of the last round's verdict, 130 when interrupted.
 
     Raises:
@@ -46,10 +59,13 @@ def run(session: Session, *, once: bool, until_done: bool, timeout: str | None, 
             base_dir=session.base_dir,
             reverse=reverse,
         )
-        return asyncio.run(_watch(session, rounds, once=once, until_done=until_done, limit=limit))
+        writer = _Writer(session, rounds, files)
+        return asyncio.run(_watch(session, rounds, writer, once=once, until_done=until_done, limit=limit))
 
 
-async def _watch(session: Session, rounds: Rounds, *, once: bool, until_done: bool, limit: timedelta | None) -> int:
+async def _watch(
+    session: Session, rounds: Rounds, writer: _Writer, *, once: bool, until_done: bool, limit: timedelta | None
+) -> int:
     from cutover.probes.world import World
 
     stop = asyncio.Event()
@@ -65,6 +81,7 @@ async def _watch(session: Session, rounds: Rounds, *, once: bool, until_done: bo
             async for judgement in watch(lambda: rounds.run(world), every=every, clock=session.clock, until=limit):
                 last[:] = [judgement]
                 view.show(judgement)
+                writer.write(judgement)
                 if ends(judgement, once=once, until_done=until_done):
                     return
 
@@ -104,6 +121,28 @@ def _last_word(session: Session, last: list[Judgement]) -> str:
 
 def _silent(_: str) -> None:
     """Say nothing: the live view is the progress."""
+
+
+class _Writer:
+    """Rewrites the page and the metrics; a file that cannot be written is said, and the watch goes on."""
+
+    def __init__(self, session: Session, rounds: Rounds, files: Files) -> None:
+        self._session = session
+        self._rounds = rounds
+        self._files = files
+
+    def write(self, judgement: Judgement) -> None:
+        judged = judgement.judged
+        refresh = self._rounds.plan.gate.interval.total_seconds()
+        try:
+            if self._files.html is not None:
+                now = self._session.clock.now()
+                page = status_page(judged, self._rounds.evidence.story, now, refresh=refresh, eta=judgement.eta)
+                write_atomically(self._files.html, page)
+            if self._files.metrics is not None:
+                write_atomically(self._files.metrics, metrics_text(judged), mode=0o644)
+        except CutoverError as error:
+            self._session.output.message(f"cutover: {error.message}")
 
 
 class _Lines:

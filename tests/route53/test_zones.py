@@ -147,6 +147,16 @@ def test_an_alias_has_no_ttl_and_one_inside_the_zone_is_followed(account: Accoun
     ]
 
 
+def test_an_alias_into_another_zone_is_not_looked_for_here(account: Account, observe: Observe) -> None:
+    zone, other = account.create_zone("example.com"), account.create_zone("lb.example.com")
+    account.put(
+        zone,
+        alias("app.example.com", "A", "a.lb.example.com", other.id),
+        record("*.lb.example.com", "A", 3600, "203.0.113.99"),
+    )
+    assert [x.alias for x in variants_in(observe(), zone.id).variants] == ["a.lb.example.com."]
+
+
 def test_a_cname_inside_the_zone_is_followed_and_a_loop_ends(account: Account, observe: Observe) -> None:
     zone = account.create_zone("example.com")
     account.put(

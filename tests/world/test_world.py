@@ -258,6 +258,7 @@ def test_the_world_cuts_over(world: World) -> None:
     resolver.flush()
     assert answers(resolver.at, NAME) == (world.new.address,)
     assert fetch(world.new)[1]["x-release"] == "sst-1"
+    assert answers(world.impostor(impostors.constant("203.0.113.9")).at, NAME) == ("203.0.113.9",)
 
 
 def test_the_command_line_world_obeys_and_leaves_on_ctrl_c(tmp_path: Path) -> None:

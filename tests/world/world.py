@@ -10,6 +10,7 @@ Example (pytest: the fixture ``world`` makes one a test, see ``tests/world/fixtu
         world.authority.set_records("example.com", "app", "AAAA", 60, ["::1"])
         world.old.everything = Page(503, b"down for maintenance")
         world.roll_back()
+        dead = world.impostor(impostors.silent)            # for world.plan({"dns": {"resolvers": [dead.at, ...]}})
         world.aws.account.hold = True                      # changes stay PENDING
         world.aws.account.put(world.hosted_zone, record("app.example.com", "A", 60, "..."))
 
@@ -39,6 +40,7 @@ from typing import Any, Self
 from tests.world.authority import Authority
 from tests.world.aws import Aws
 from tests.world.cloud import Change, HostedZone, RecordSet, record
+from tests.world.impostors import Behaviour, Impostor
 from tests.world.origin import CertificateAuthority, Origin
 from tests.world.process import common_port, scratch
 from tests.world.resolvers import Unbound
@@ -143,6 +145,10 @@ class World:
                 access_log=self.folder / log if log else None,
             )
         )
+
+    def impostor(self, behaviour: Behaviour) -> Impostor:
+        """Start a resolver that is none (:mod:`tests.world.impostors`); it ends with the world."""
+        return self._stack.enter_context(Impostor(behaviour))
 
     @property
     def panel(self) -> list[str]:

@@ -63,6 +63,7 @@ class Evidence:
 
     def begin(self, now: datetime) -> None:
         """Begin a round: only what comes from now on is the present."""
+        self.settle()
         self.began = now
         for kind in ("origin.user-path", "probe-failed", "traffic.sentinel"):
             seen = self._latest.get(kind, {})

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from cutover.answers import Answer, Sides
 from cutover.durations import iso
 from cutover.folds.authority import expiry
-from cutover.ttls import SEEN, Key, known, past_of, served_until, trail_changes
+from cutover.observations.origin import OriginSeen
+from cutover.pinning import keep_alive_seconds, leaving_seconds
+from cutover.ttls import SEEN, Key, known, past_of, served_until, trail_changes, trusted_changes
 
 if TYPE_CHECKING:
     from cutover.evidence import Evidence
@@ -90,7 +92,7 @@ def horizon(plan: Plan, evidence: Evidence, name: str) -> Horizon:
     if moved.at is None:
         return Horizon(None, (), moved.how)
     old = _old_ttls(plan, evidence, name, moved.at)
-    causes = [*old, *_from_delegation(evidence, name, moved.at)]
+    causes = [*old, *_from_delegation(evidence, name, moved.at), *_from_pinning(evidence, name, moved.at)]
     cached = evidence.resolvers.cached_old_until(name)
     if cached is not None:
         causes.append(Cause(cached, "left in a resolver's cache"))
@@ -134,7 +136,7 @@ def _told(plan: Plan, evidence: Evidence, name: str) -> list[tuple[datetime, str
         told.append((plan.migration.changed_at, "the plan's changed_at"))
     sides = evidence.sides.of(name)
     for owner in {name, *(x.owner for x in evidence.authority.old_versions(name))}:
-        for change in trail_changes(evidence, name, owner):
+        for change in trusted_changes(evidence, name, owner):
             ends = [*change.values, *([change.alias] if change.alias else [])]
             if change.action != "DELETE" and ends and all(_is_new(sides, end) for end in ends):
                 told.append((change.at, f"CloudTrail, change {change.change_id}"))
@@ -154,4 +156,19 @@ def _from_delegation(evidence: Evidence, name: str, changed_at: datetime) -> lis
     negative = evidence.delegation.negative_ttl_when_new(name)
     if negative is not None:
         causes.append(Cause(expiry(changed_at, negative), f"the name is new: negative TTL {negative} s"))
+    return causes
+
+
+def _from_pinning(evidence: Evidence, name: str, changed_at: datetime) -> list[Cause]:
+    """Clients that old told to stay: by ``Alt-Svc`` to another host (RFC 7838), or by its keep-alive."""
+    causes: list[Cause] = []
+    for seen in evidence.all_latest(OriginSeen, name, "old"):
+        alternative = leaving_seconds(seen.response.alt_svc, name.rstrip("."))
+        if alternative:
+            causes.append(
+                Cause(expiry(changed_at, alternative), f"old's Alt-Svc to another host: ma {alternative} s")
+            )
+        idle = keep_alive_seconds(seen.response.keep_alive)
+        if idle:
+            causes.append(Cause(expiry(changed_at, idle), f"old's keep-alive: {idle} s"))
     return causes

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cutover.durations import iso
 from cutover.folds.authority import LONGEST_CACHE, RRset, Served, expiry
-from cutover.livezone import live_zone
+from cutover.livezone import asked_zone
 from cutover.observations.provider import TrailChange, TrailHistory
 
 if TYPE_CHECKING:
@@ -74,13 +74,21 @@ class Known:
 
 
 def trail_changes(evidence: Evidence, name: str, owner: str) -> tuple[TrailChange, ...]:
-    """Return CloudTrail's changes of one owner in the zone that the world asks, oldest first."""
+    """Return CloudTrail's changes of one owner, oldest first, in the zone that the world asks.
+
+    While that zone is not known, those of every zone: they may then lengthen a wait, and not shorten one.
+    """
     trail = evidence.latest(TrailHistory, name)
     if trail is None:
         return ()
-    live = live_zone(evidence, name)
-    found = (x for x in trail.changes if x.name == owner and (live is None or x.zone_id == live.id))
+    asked = asked_zone(evidence, name)
+    found = (x for x in trail.changes if x.name == owner and (asked is None or x.zone_id == asked.id))
     return tuple(sorted(found, key=lambda x: x.at))
+
+
+def trusted_changes(evidence: Evidence, name: str, owner: str) -> tuple[TrailChange, ...]:
+    """Return those that may tell when something ended or changed: none while the asked zone is not known."""
+    return trail_changes(evidence, name, owner) if asked_zone(evidence, name) is not None else ()
 
 
 def past_of(plan: Plan, evidence: Evidence, name: str, key: Key, at: datetime) -> tuple[Past, ...]:
@@ -112,7 +120,7 @@ def served_until(evidence: Evidence, name: str, rrset: RRset, served: Served, at
     ceiling = at if served.gone is None else min(served.gone, at)
     edits = [
         x.at
-        for x in trail_changes(evidence, name, rrset.owner)
+        for x in trusted_changes(evidence, name, rrset.owner)
         if x.rtype == rrset.rtype
         and served.last <= x.at <= ceiling
         and (x.action == "DELETE" or x.ttl != rrset.ttl or frozenset(x.values) != rrset.data)
@@ -157,8 +165,8 @@ def _known_one(plan: Plan, evidence: Evidence, name: str, key: Key, at: datetime
     since = evidence.authority.known_since(name, *key)
     trail = evidence.latest(TrailHistory, name)
     if trail is not None and trail.complete and trail.since <= at - LONGEST_CACHE:
-        fresh = trail.at >= at - TRAIL_LAG
-        if fresh and (_is_explained(evidence, name, key) or _covers(trail, since, at)):
+        ours = trail.at >= at - TRAIL_LAG and asked_zone(evidence, name) is not None
+        if ours and (_is_explained(evidence, name, key) or _covers(trail, since, at)):
             return Known("CloudTrail")
     if since is None:
         return Known(why_not=f"no authority was seen to serve {key}")
@@ -215,7 +223,8 @@ def _lowered(evidence: Evidence, name: str, key: Key, previous: int, at: datetim
     if high:
         return max(high)
     told = [served.first for served in versions.values()]
-    ends = [_last_lowering(changes, previous) for changes in _series(evidence, name, key).values()]
+    series = _series(evidence, name, key) if asked_zone(evidence, name) is not None else {}
+    ends = [_last_lowering(changes, previous) for changes in series.values()]
     if ends and None not in ends:
         told.append(max(x for x in ends if x is not None))
     return min(told, default=at)

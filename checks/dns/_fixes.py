@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from cutover.errors import CutoverError
 from cutover.evidence import Evidence
-from cutover.livezone import live_zone
+from cutover.livezone import asked_zone
 from cutover.observations.provider import Variant, Variants
 from cutover.plan import Plan
 from cutover.report import fixes
@@ -32,7 +32,7 @@ def switching(plan: Plan, evidence: Evidence, name: str, variants: Iterable[Vari
         for x in plan.named(name).new
         if x.network is None or x.network.num_addresses == 1
     ]
-    zone = live_zone(evidence, name)
+    zone = asked_zone(evidence, name)
     try:
         changes = fixes.switch(
             [fixes.as_record_set(x) for x in variants],
@@ -47,13 +47,13 @@ def switching(plan: Plan, evidence: Evidence, name: str, variants: Iterable[Vari
 
 def live_variants(evidence: Evidence, name: str) -> tuple[Variant, ...]:
     """Return the record sets that this round saw in the hosted zone that the world asks."""
-    zone = live_zone(evidence, name)
+    zone = asked_zone(evidence, name)
     seen = evidence.current(Variants, name, zone.id) if zone is not None else None
     return seen.variants if seen is not None else ()
 
 
 def _command(plan: Plan, evidence: Evidence, name: str, changes: Iterable[fixes.Change], comment: str) -> str:
-    zone = live_zone(evidence, name)
+    zone = asked_zone(evidence, name)
     settings = plan.providers.route53
     return fixes.change_batch_command(
         zone.id if zone is not None else None,

@@ -151,16 +151,20 @@ def own_zone(evidence: Evidence, name: str) -> ZoneSeen | None:
 
 
 def is_route53(plan: Plan, evidence: Evidence, name: str) -> bool:
-    """Tell whether a name's records are at Route 53: by the plan, its settings, the delegation or the account."""
+    """Tell whether a name's records are at Route 53: by the plan, its settings, the delegation or the account.
+
+    By the latest sightings, however old: a round that did not see the zone does not change its provider.
+    """
     provider = plan.named(name).provider
     if provider is not None:
         return provider == "route53"
     if plan.providers.route53.model_fields_set:
         return True
-    zone = own_zone(evidence, name)
+    chain = evidence.latest(NameSeen, name)
+    zone = evidence.latest(ZoneSeen, chain.apex) if chain is not None else None
     if zone is not None and any(".awsdns-" in server for server in delegated_servers(zone)):
         return True
-    held = evidence.current(HostedZones, name)
+    held = evidence.latest(HostedZones, name)
     return held is not None and zone is not None and any(x.name == zone.zone and not x.private for x in held.zones)
 
 

@@ -132,7 +132,7 @@ def _hosted(plan: Plan, evidence: Evidence, name: str, zone: ZoneSeen) -> Iterat
             outcome = unknown(subject, f"{outcome.message} (these credentials may be of another account)", name=name)
         yield outcome
         return
-    others = [x for x in public if x is not live]
+    others = [x for x in public if x.id != live.id]
     wrong = [x for x in others if _was_edited_instead(evidence, name, x)]
     rivals = [x for x in others if len(x.name) >= len(live.name)]
     if wrong:

@@ -9,7 +9,7 @@ from cutover.answers import Answer, Sides
 from cutover.check import Outcome, Phase, Severity, check, failed, passed, unknown
 from cutover.evidence import Evidence
 from cutover.folds.authority import Sighting
-from cutover.livezone import live_zone
+from cutover.livezone import asked_zone
 from cutover.observations.dns import NameSeen, Record
 from cutover.observations.provider import HostedZones, Variant, Variants
 from cutover.plan import Plan
@@ -20,7 +20,6 @@ from ._reading import (
     NO_NEW,
     is_route53,
     listed,
-    own_zone,
     settled_now,
     shown,
     subject_of,
@@ -106,44 +105,30 @@ def _data(sighting: Sighting) -> str:
 
 def _from_provider(plan: Plan, evidence: Evidence, name: str) -> Iterator[Outcome]:
     """Judge every record set of the hosted zone that the world asks."""
-    failure = evidence.failure("route53", name)
-    seen = _judged_zones(plan, evidence, name)
-    if failure is not None or not seen:
+    held = _record_sets(evidence, name)
+    if evidence.failure("route53", name) is not None or held is None:
         yield _unseen(evidence, name)
         return
-    for variants in seen:
-        relevant = [x for x in variants.variants if x.rtype in _TYPES]
-        bad = [(x, why) for x in relevant if (why := _why_wrong(evidence, name, x, variants))]
-        for variant, why in bad:
-            yield _wrong(plan, evidence, name, variant, variants.zone_id, why, [x for x, _ in bad])
-        if not bad and relevant:
-            said = listed(_described(x) for x in relevant)
-            side = "on new" if evidence.phase is Phase.WATCH else "on a declared side"
-            message = f"{len(relevant)} record sets of zone {variants.zone_id} are {side}: {said}"
-            yield passed(f"{shown(name)} variants", message, name=name, variants=len(relevant))
-        if not relevant and _leads_somewhere(evidence, name):
-            message = f"the servers answer, but zone {variants.zone_id} holds no record set for the name"
-            yield unknown(f"{shown(name)} variants", message, name=name)
-        if not relevant and not _leads_somewhere(evidence, name):
-            yield passed(f"{shown(name)} variants", f"zone {variants.zone_id} holds no record set for it", name=name)
+    subject = f"{shown(name)} variants"
+    relevant = [x for x in held.variants if x.rtype in _TYPES]
+    bad = [(x, why) for x in relevant if (why := _why_wrong(evidence, name, x, held))]
+    for variant, why in bad:
+        yield _wrong(plan, evidence, name, variant, held.zone_id, why, [x for x, _ in bad])
+    if not relevant and _leads_somewhere(evidence, name):
+        message = f"the servers answer, but zone {held.zone_id} holds no record set for the name"
+        yield unknown(subject, message, name=name)
+    elif not relevant:
+        yield passed(subject, f"zone {held.zone_id} holds no record set for it", name=name)
+    elif not bad:
+        said = listed(_described(x) for x in relevant)
+        side = "on new" if evidence.phase is Phase.WATCH else "on a declared side"
+        message = f"{len(relevant)} record sets of zone {held.zone_id} are {side}: {said}"
+        yield passed(subject, message, name=name, variants=len(relevant))
 
 
-def _judged_zones(plan: Plan, evidence: Evidence, name: str) -> list[Variants]:
-    """Return the record sets of the zone that the world asks.
-
-    Where the parent is not asked (``dns.authorities``), the account's only public zone of that name stands for it.
-    """
-    live = live_zone(evidence, name)
-    if live is None:
-        zone, held = own_zone(evidence, name), evidence.current(HostedZones, name)
-        if zone is None or held is None or zone.source == "walk":
-            return []
-        public = [x for x in held.zones if x.name == zone.zone and not x.private]
-        if len(public) != 1:
-            return []
-        live = public[0]
-    seen = evidence.current(Variants, name, live.id)
-    return [seen] if seen is not None else []
+def _record_sets(evidence: Evidence, name: str) -> Variants | None:
+    zone = asked_zone(evidence, name)
+    return evidence.current(Variants, name, zone.id) if zone is not None else None
 
 
 def _unseen(evidence: Evidence, name: str) -> Outcome:
@@ -155,7 +140,9 @@ def _unseen(evidence: Evidence, name: str) -> Outcome:
         return unknown(subject, message, name=name, permission=failure.permission)
     if evidence.current(HostedZones, name) is None:
         return unknown(subject, "Route 53 was not asked for its variants in this round", name=name)
-    return unknown(subject, "no hosted zone of this account is the one that the world asks", name=name)
+    if asked_zone(evidence, name) is None:
+        return unknown(subject, "no hosted zone of this account is the one that the world asks", name=name)
+    return unknown(subject, "the record sets of its zone were not listed in this round", name=name)
 
 
 def _class_of(evidence: Evidence, name: str, variant: Variant, held: Variants) -> Answer | None:

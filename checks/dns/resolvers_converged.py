@@ -68,7 +68,7 @@ def resolvers_converged(plan: Plan, evidence: Evidence, now: datetime) -> Iterat
 
 def _of_type(plan: Plan, evidence: Evidence, name: str, rtype: str, now: datetime) -> Iterator[Outcome]:
     subject = subject_of(name, rtype)
-    panel = evidence.resolvers.members()
+    panel = _counted(evidence)
     if not any(x.tier is Tier.REQUIRED for x in panel):
         yield unknown(subject, "the panel has no required resolver that is polled", name=name)
         return
@@ -86,6 +86,13 @@ def _of_type(plan: Plan, evidence: Evidence, name: str, rtype: str, now: datetim
     yield from _advisory(plan, evidence, subject, name, [x for x in members if not x.required], now)
     if not held and not odd and not short and evidence.current(ResolverAnswers, name, rtype) is not None:
         yield _converged(subject, name, required, members)
+
+
+def _counted(evidence: Evidence) -> list[Resolver]:
+    """Return whom the verdict counts: all that are polled, and required ones whatever calibration found."""
+    panel = evidence.resolvers.panel
+    members = panel.members if panel is not None else ()
+    return [x.resolver for x in members if not x.dropped or x.resolver.tier is Tier.REQUIRED]
 
 
 def _why_unasked(evidence: Evidence, name: str) -> str:

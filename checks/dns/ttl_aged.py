@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from cutover.check import Outcome, Phase, Severity, check, failed, passed, unknown
 from cutover.durations import iso
 from cutover.evidence import Evidence
+from cutover.folds.authority import LONGEST_CACHE
 from cutover.observations.dns import AuthorityAnswers
 from cutover.plan import Plan
 from cutover.ttls import Key, Past, known, past_of, trail_changes
@@ -42,10 +43,11 @@ def ttl_aged(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome]
 def _of_name(plan: Plan, evidence: Evidence, name: str, now: datetime) -> Iterator[Outcome]:
     silent = {(x.owner, x.rtype): x for x in unanswered_now(evidence, name) if x.in_plan}
     present = {Key(x.owner, x.rtype): x for x in served_now(evidence, name) if x.in_plan}
+    owners = {name, *(key.owner for key in present)}
     for (owner, rtype), one in sorted(silent.items()):
         message = f"{len(one.servers)} of {one.asked} servers do not tell the TTL"
         yield unknown(subject_of(owner, rtype), message, name=name)
-    keys = sorted(set(present) | _past_keys(evidence, name, {name, *(key.owner for key in present)}))
+    keys = sorted(set(present) | _past_keys(evidence, name, owners, now))
     if not keys and not silent:
         if nothing_exists(evidence, name):
             yield passed(shown(name), "no such record yet: no cache holds one", name=name)
@@ -57,10 +59,19 @@ def _of_name(plan: Plan, evidence: Evidence, name: str, now: datetime) -> Iterat
             yield outcome
 
 
-def _past_keys(evidence: Evidence, name: str, owners: set[str]) -> set[Key]:
-    """Return what was served at these owners before, as far as anybody remembers: a removed RRset is cached too."""
-    seen = {Key(x.owner, x.rtype) for x in evidence.authority.versions(name) if x.owner in owners}
-    edited = {Key(x.name, x.rtype) for owner in owners for x in trail_changes(evidence, name, owner)}
+def _past_keys(evidence: Evidence, name: str, owners: set[str], now: datetime) -> set[Key]:
+    """Return what was served at these owners in the last week, and no longer: a removed RRset is cached too."""
+    seen = {
+        Key(x.owner, x.rtype)
+        for x, served in evidence.authority.versions(name).items()
+        if x.owner in owners and (served.gone is None or served.gone > now - LONGEST_CACHE)
+    }
+    edited = {
+        Key(x.name, x.rtype)
+        for owner in owners
+        for x in trail_changes(evidence, name, owner)
+        if x.at > now - LONGEST_CACHE
+    }
     return {key for key in seen | edited if key.rtype in _TYPES}
 
 
@@ -68,12 +79,11 @@ def _of_key(
     plan: Plan, evidence: Evidence, name: str, key: Key, present: Served | None, now: datetime
 ) -> Outcome:
     limit = plan.dns.max_ttl
+    if present is not None and is_alias(evidence, name, present):
+        limit = max(limit, present.ttl)
     subject = subject_of(*key)
     past = [x for x in past_of(plan, evidence, name, key, now) if x.ttl > limit]
     if present is not None and present.ttl > limit:
-        if is_alias(evidence, name, present):
-            message = f"an alias: its TTL of {present.ttl} s never was another"
-            return passed(subject, message, name=name, ttl=present.ttl)
         until = max([now + timedelta(seconds=present.ttl), *(x.until for x in past)])
         message = f"not lowered yet: the TTL of {present.ttl} s has to age after it is; if lowered now, safe"
         return failed(subject, message, name=name, until=until, ttl=present.ttl, limit=limit)
@@ -81,7 +91,7 @@ def _of_key(
     if slowest is not None and slowest.until > now:
         message = f"caches may hold it with its TTL of {_from(slowest)}; safe to change"
         return failed(subject, message, name=name, until=slowest.until, ttl=slowest.ttl, limit=limit)
-    cached = _left_over(plan, evidence, name, key, past)
+    cached = _left_over(evidence, name, key, past, limit)
     if cached is not None and cached.until > now:
         message = f"{cached.resolver} still holds it for {cached.remaining} s (limit {limit} s); safe to change"
         return failed(subject, message, name=name, until=cached.until, remaining=cached.remaining, limit=limit)
@@ -105,7 +115,7 @@ class _Cached:
     until: datetime
 
 
-def _left_over(plan: Plan, evidence: Evidence, name: str, key: Key, past: list[Past]) -> _Cached | None:
+def _left_over(evidence: Evidence, name: str, key: Key, past: list[Past], limit: int) -> _Cached | None:
     """Return the resolver that holds an RRset longest from before its TTL was lowered.
 
     One that fetched it after that stretches TTLs: it will do so after the change as well, and waiting for it
@@ -121,7 +131,7 @@ def _left_over(plan: Plan, evidence: Evidence, name: str, key: Key, past: list[P
             if standing.fetched_after is not None and lowered is not None and standing.fetched_after >= lowered:
                 continue
             left = [x.ttl for x in standing.records if (x.owner, x.rtype) == key]
-            if left and max(left) > plan.dns.max_ttl:
+            if left and max(left) > limit:
                 until = standing.at + timedelta(seconds=max(left))
                 found.append(_Cached(resolver.id, max(left), until))
     return max(found, key=lambda x: x.until, default=None)

@@ -179,12 +179,18 @@ class Story:
         self.evidence = Evidence(self.plan)
 
     def round(self, at: float, *seen: Observation, usual: bool = True) -> Story:
-        """One round that began at ``at``; the zone and the chain are seen as usual unless they are given."""
+        """One round that began at ``at``; the zone and the chain are seen as usual unless they are given.
+
+        With a trail, the account holds the zone as well.
+        """
         self.evidence.begin(t(at))
         if usual and not any(isinstance(x, ZoneSeen) for x in seen):
             self.evidence.add(zone_seen(at))
         if usual and not any(isinstance(x, NameSeen) for x in seen):
             self.evidence.add(name_seen(at))
+        has_trail, has_zones = (any(isinstance(x, kind) for x in seen) for kind in (TrailHistory, HostedZones))
+        if usual and has_trail and not has_zones:
+            self.evidence.add(hosted(at, hosted_zone()))
         for observation in seen:
             self.evidence.add(observation)
         self.evidence.settle()

@@ -142,10 +142,15 @@ def test_no_answer_at_all_never_passes_even_when_the_plan_wants_few() -> None:
     assert story.status(CHECK) is UNKNOWN
 
 
-def test_a_dropped_resolver_does_not_count() -> None:
+def test_a_dropped_advisory_resolver_does_not_count_and_a_required_one_stays_in_the_denominator() -> None:
     story = Story()
-    story.round(0, authority(0, reply(a(NEW))), panel(0, *FIVE, dropped=["r5"]), polled(0, every(ON_NEW)))
-    assert "4 of 4" in story.only(CHECK).message
+    members = [*FIVE, resolver("adv", "advisory")]
+    given = {x.id: ON_NEW for x in FIVE[:4]} | {"adv": ON_OLD}
+    story.round(0, authority(0, reply(a(NEW))), panel(0, *members, dropped=["r5", "adv"]), polled(0, given))
+    finding = story.only(CHECK)
+    assert finding.status is PASS
+    assert "4 of 5" in finding.message
+    assert "advisory" not in finding.message
 
 
 def test_advisory_on_old_holds_until_not_before_then_warns() -> None:

@@ -193,6 +193,24 @@ class TestAged:
             assert Story().round(0, authority(0, reply(a(OLD, 60))), seen).only(AGED).status is UNKNOWN
         assert Story().round(0, authority(0, reply(a(OLD, 60))), trail(0, *edits)).only(AGED).status is PASS
 
+    def test_the_trail_of_an_account_that_does_not_hold_the_zone_knows_nothing(self) -> None:
+        for zones in ([], [hosted_zone(servers=("ns.elsewhere.example.",))], [hosted_zone(private=True)]):
+            story = Story(make_plan(provider="route53"))
+            story.round(0, authority(0, reply(a(OLD, 60))))
+            story.round(1000, authority(1000, reply(a(OLD, 60))), hosted(1000, *zones), trail(1000))
+            finding = story.only(AGED)
+            assert "CloudTrail" not in finding.message
+
+    def test_an_alias_that_replaced_a_long_ttl_ages_too(self) -> None:
+        story = Story(make_plan({"dns": {"max_ttl": 30}}, provider="route53", previous_ttl=30))
+        story.round(0, authority(0, reply(a(OLD, HOUR))))
+        alias = variants(100, variant(alias="lb.eu-west-1.elb.amazonaws.com."))
+        held = polled(100, {"r1": reply(a(OLD, 45))})
+        account = hosted(100, hosted_zone())
+        story.round(100, authority(100, reply(a(OLD, 60))), account, alias, panel(100, resolver("r1")), held)
+        assert story.only(AGED).until == t(100 + HOUR)
+        assert story.only(AGED, at=101 + HOUR).status is PASS
+
     def test_a_deleted_alternative_is_cached_with_the_ttl_that_its_deletion_names(self) -> None:
         story = Story(make_plan(types=["A", "AAAA"], previous_ttl=60))
         story.round(

@@ -87,6 +87,13 @@ class TestChanged:
         story.round(200, authority(200, reply(a(NEW))), hosted(200, hosted_zone(), idle), edits)
         assert changed(story.plan, story.evidence, NAME).at == t(200)
 
+    def test_edits_of_an_account_that_does_not_hold_the_zone_tell_nothing(self) -> None:
+        story = Story()
+        story.round(100, authority(100, reply(a(OLD))))
+        elsewhere = hosted(200, hosted_zone(servers=("ns.elsewhere.example.",)))
+        story.round(200, authority(200, reply(a(NEW))), elsewhere, trail(200, edit(150, NEW)))
+        assert changed(story.plan, story.evidence, NAME).at == t(200)
+
     def test_with_no_sighting_of_old_only_what_is_told_counts(self) -> None:
         silent = story_of((100, NEW, 60))
         assert changed(silent.plan, silent.evidence, NAME).at is None

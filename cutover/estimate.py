@@ -26,7 +26,9 @@ MOST_SENTINELS = 50
 GAP_INTERVALS = 3
 _LATE = timedelta(minutes=5)
 _ROUND = timedelta(minutes=1)
-_TRACKED_WINDOWS = 200
+_TRACKED = (4, 6, 9, 14, 20, 30)
+_T_999 = {2: 22.3, 3: 10.2, 4: 7.17, 5: 5.89, 6: 5.21, 7: 4.79, 8: 4.50, 12: 3.93, 18: 3.61, 28: 3.41}
+"""One-sided 99.9 % quantiles of Student's t by degrees of freedom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,7 @@ class Estimate:
         sentinels = self._certain(label, side, start, end, edge, probes=False)
         probes = self._certain(label, side, start, end, edge, probes=True)
         possible = self._possible(side, start, end, edge)
-        tracked = self._tracked(label, side, windows)
+        tracked = self._tracked(label, side)
         ours = sentinels if tracked else 0
         if probes and self._holds_probes(label, side, windows):
             ours += probes
@@ -259,24 +261,18 @@ class Estimate:
                 return i
         return candidates[0]
 
-    def _tracked(self, label: str, side: str, windows: Sequence[Window]) -> bool:
-        """Tell whether counts follow the number of sentinels: the slope is one, and chance does not explain it."""
+    def _tracked(self, label: str, side: str) -> bool:
+        """Tell whether counts follow the number of sentinels: the slope is one, and chance does not explain it.
+
+        The newest windows are tried in several lengths, because traffic that has just drained away is noise.
+        """
+        chain = self._fold.chain(label, side)[-_TRACKED[-1] - 1 :]
         pairs = [
             (self._certain(label, side, x.start, x.end, x.edge, probes=False), x.count)
-            for x in windows[-_TRACKED_WINDOWS:]
+            for x in chain
             if not self._near(side, x.start, x.edge) and not self._near(side, x.end, x.edge)
         ]
-        if len(pairs) < 3:
-            return False
-        mean_sent = sum(sent for sent, _ in pairs) / len(pairs)
-        mean_count = sum(count for _, count in pairs) / len(pairs)
-        spread = sum((sent - mean_sent) ** 2 for sent, _ in pairs)
-        if spread == 0:
-            return False
-        slope = sum((sent - mean_sent) * (count - mean_count) for sent, count in pairs) / spread
-        residuals = sum((count - mean_count - slope * (sent - mean_sent)) ** 2 for sent, count in pairs)
-        error = math.sqrt(residuals / (len(pairs) - 2) / spread)
-        return slope - 2 * error >= 0.5 and slope <= 1.5 + 2 * error
+        return any(_follows(pairs[-length:]) for length in _TRACKED if length <= len(pairs))
 
     def _holds_probes(self, label: str, side: str, windows: Sequence[Window]) -> bool:
         for window in windows:
@@ -302,6 +298,21 @@ _WORDS = {
     Sight.WRONG_UNIT: "wrong unit",
     Sight.SKEWED: "clocks differ",
 }
+
+
+def _follows(pairs: Sequence[tuple[int, float]]) -> bool:
+    """Fit counts by sentinels sent, and tell whether the slope is surely above one half, and not above one."""
+    mean_sent = sum(sent for sent, _ in pairs) / len(pairs)
+    mean_count = sum(count for _, count in pairs) / len(pairs)
+    spread = sum((sent - mean_sent) ** 2 for sent, _ in pairs)
+    if spread == 0:
+        return False
+    slope = sum((sent - mean_sent) * (count - mean_count) for sent, count in pairs) / spread
+    residuals = sum((count - mean_count - slope * (sent - mean_sent)) ** 2 for sent, count in pairs)
+    freedom = len(pairs) - 2
+    quantile = _T_999[max(known for known in _T_999 if known <= freedom)]
+    error = quantile * math.sqrt(residuals / freedom / spread)
+    return slope - error >= 0.5 and slope <= 1.5 + error
 
 
 def _counted(windows: Sequence[Window]) -> float:

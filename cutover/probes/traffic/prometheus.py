@@ -29,6 +29,8 @@ from cutover.probes.traffic.promql import WINDOW, Counting, How, counting
 LOOKBACK = timedelta(minutes=5)
 """Raw samples are read from this long before the window, to find the one that stands at its start."""
 UNKNOWN_EDGE = 60.0
+OVERDUE = 30.0
+"""Seconds without a new sample after which a target counts as cut off, four scrapes at least."""
 _COUNTER_SUFFIXES = ("_total", "_count", "_bucket", "_sum", "_created")
 
 
@@ -168,7 +170,7 @@ def from_samples(
         ahead = round(newest - now.timestamp())
         return Count(sight=Sight.SKEWED, detail=f"the newest sample is {ahead} s in the future", start=start, end=now)
     scrape = scrape_interval(found)
-    overdue = max(4 * scrape, 30.0)
+    overdue = max(4 * scrape, OVERDUE)
     if now.timestamp() - newest > overdue:
         detail = f"the newest sample is {now.timestamp() - newest:.0f} s old: the target is not scraped any more"
         return Count(sight=Sight.STALE, detail=detail, start=start, end=_instant(newest))

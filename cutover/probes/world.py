@@ -33,6 +33,8 @@ Probing = Coroutine[Any, Any, list[Observation]]
 DNS_DEADLINE = 120.0
 HTTP_DEADLINE = 60.0
 API_DEADLINE = 60.0
+AUTHORITY_RATE = 50
+"""Packets per second and authoritative server: they are built for far more, and a plan has few names."""
 TRAIL_MAX_AGE = timedelta(minutes=5)
 CONTROL_NAME = ("example.com.", "A")
 """What the built-in panel is calibrated with: a name reserved by RFC 2606 that every resolver can answer."""
@@ -67,7 +69,7 @@ class World:
         self._origins = Asking(plan, clock, base_dir)
         self._counters = TrafficObserver(plan, clock, base_dir)
         self._engine = Engine(max_rate=plan.dns.max_rate, ca_files=self._ca_files())
-        self._authorities = Engine(ca_files=())
+        self._authorities = Engine(max_rate=AUTHORITY_RATE)
         self._walker = Walker(self._authorities, roots=plan.dns.roots, authorities=plan.dns.authorities)
 
     async def __aenter__(self) -> Self:
@@ -175,7 +177,10 @@ class World:
         slow = stretched(self._resolvers, questions, self._plan.dns.max_rate, interval)
         if slow:
             self._say(slow)
-        return await calibrate(self._engine, self._resolvers, *control, stretched=slow, clock=self._clock)
+        authorities = {server.address for zone in evidence.all_current(ZoneSeen) for server in zone.servers}
+        return await calibrate(
+            self._engine, self._resolvers, *control, authorities=authorities, stretched=slow, clock=self._clock
+        )
 
     def sides_found(self, evidence: Evidence) -> list[Observation]:
         """Take what is live as the old side, where neither the plan nor an earlier preflight tells."""

@@ -7,6 +7,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dns.message
+import dns.rrset
 import pytest
 
 from cutover.errors import CutoverError
@@ -137,7 +139,10 @@ def refusing(wire: bytes) -> list[bytes]:
 
 
 def no_recursion(wire: bytes) -> list[bytes]:
-    return [answer(wire)[:3] + b"\x00" + answer(wire)[4:]]
+    query = dns.message.from_wire(wire)
+    referral = dns.message.make_response(query)
+    referral.authority.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "NS", "ns1.example.net."))
+    return [referral.to_wire()]
 
 
 def test_who_answers_is_kept() -> None:

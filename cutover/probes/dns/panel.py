@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -64,6 +64,7 @@ async def calibrate(
     control_name: str,
     control_type: str,
     *,
+    authorities: Collection[str] = (),
     stretched: str = "",
     deadline: float = DEADLINE,
     clock: Clock | None = None,
@@ -77,6 +78,7 @@ async def calibrate(
         resolvers: the panel as loaded.
         control_name: a name that is known to exist, with records of ``control_type``.
         control_type: for a list of resolvers: the SOA of the plan's zone.
+        authorities: ``address:port`` of the zone's own servers, as far as they are known.
         stretched: put into the observation, see :func:`cutover.probes.dns.poll.stretched`.
         deadline: seconds for each member.
         clock: stamps the observation.
@@ -92,7 +94,8 @@ async def calibrate(
     for member, reply in zip(resolvers, replies, strict=True):
         reason = _unfit(reply, control_name)
         if member.tier is Tier.REQUIRED:
-            if reply.authoritative:
+            if member.address in authorities or _speaks_for(reply, control_name):
+                reason = reason or f"answers with authority for {control_name}"
                 raise CutoverError(
                     f"dns.resolvers: {member.id} is an authoritative server ({reason}), not a resolver",
                     "take it out of dns.resolvers; authoritative servers are asked anyway",
@@ -101,6 +104,11 @@ async def calibrate(
         members.append(Calibration(member, reason))
     at = (clock or SystemClock()).now()
     return PanelSeen(at=at, members=tuple(members), control=f"{control_name} {control_type}", stretched=stretched)
+
+
+def _speaks_for(reply: Reply, zone: str) -> bool:
+    """Tell whether a reply to the SOA control is the zone's own word: authoritative, and with its SOA."""
+    return reply.authoritative and any(x.rtype == "SOA" and x.owner == zone for x in reply.answer)
 
 
 def _unfit(reply: Reply, name: str) -> str:

@@ -187,7 +187,8 @@ class Query:
         if answer and not chain and not truncated:
             raise MalformedError("its answer is about another name")
         error = ""
-        refers = rcode == dns.rcode.NOERROR and not chain and not truncated
+        delegates = any(part.rtype == "NS" for part in authority)
+        refers = rcode == dns.rcode.NOERROR and delegates and not chain and not truncated
         if self.recursion and refers and not flags & (dns.flags.RA | dns.flags.AA):
             error = "offers no recursion: a referral, not an answer"
         return Template(

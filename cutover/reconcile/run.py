@@ -263,7 +263,11 @@ def _meta(
         base=kinds.pop() if len(kinds) == 1 else "mixed",
         old=_database_meta(sources.old),
         new=_database_meta(sources.new),
-        tables={name: table_meta(table, facts.kind(name)) for name, table in schema.tables.items()},
+        tables={
+            name: table_meta(table, facts.kind(name))
+            for name, table in schema.tables.items()
+            if sources.raw(Side.NEW, name) is not None
+        },
         sequences=tuple((name, used[Side.OLD][name], used[Side.NEW][name]) for name in sorted(used[Side.OLD])),
         references=tuple(key for table in schema.tables.values() for key in table.foreign_keys if key.declared),
         # without any base nothing is known, only estimated: never an apply

@@ -135,5 +135,6 @@ def advance(connection: psycopg.Connection[Any], meta: Meta) -> None:
         highest = max(old or 0, new or 0)
         if highest:
             quoted = sql.Identifier(*name).as_string(connection)
-            connection.execute("SELECT setval(%s, greatest(%s, (SELECT last_value FROM " + quoted + ")))", (quoted, highest))
+            query = sql.SQL("SELECT setval(%s, greatest(%s, (SELECT last_value FROM {})))").format(sql.Identifier(*name))
+            connection.execute(query, (quoted, highest))
     connection.commit()

@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -96,17 +97,29 @@ def base_of(case: Case, postgres: Postgres, name: str, folder: Path) -> str | No
             raise AssertionError(other)
 
 
-@pytest.mark.parametrize(("sides", "case"), [(case, case) for case in CASES], indirect=["sides"], ids=[c.name for c in CASES])
+def each_of(cases: list[Case]) -> pytest.MarkDecorator:
+    """Run a test for each case, its databases made."""
+    ids = [case.name for case in cases]
+    return pytest.mark.parametrize(("sides", "case"), [(case, case) for case in cases], indirect=["sides"], ids=ids)
+
+
+def run(case: Case, postgres: Postgres, sides: dict[str, str], folder: Path) -> ReconcileResult:
+    """Call the command's function."""
+    known = ("no_merge", "estimate", "accept_inferred_deletes")
+    flags = {name: value for name, value in case.run.items() if name in known}
+    base = base_of(case, postgres, sides["base"], folder)
+    urls = Urls(old=postgres.dsn(sides["old"]), new=postgres.dsn(sides["new"]), base=base)
+    return reconcile(case.options, urls, Request(folder=folder, **flags))
+
+
+@each_of(CASES)
 def test_golden(sides: dict[str, str], case: Case, postgres: Postgres, tmp_path: Path) -> None:
-    flags = {name: value for name, value in case.run.items() if name not in ("base", "dump", "dump_env", "copy")}
-    urls = Urls(old=postgres.dsn(sides["old"]), new=postgres.dsn(sides["new"]), base=base_of(case, postgres, sides["base"], tmp_path))
-    request = Request(folder=tmp_path, **flags)
     if "error" in case.expected:
         with pytest.raises(CutoverError, match=case.expected["error"]) as caught:
-            reconcile(case.options, urls, request)
+            run(case, postgres, sides, tmp_path)
         assert caught.value.exit_code == case.expected.get("exit_code", 2)
         return
-    result = reconcile(case.options, urls, request)
+    result = run(case, postgres, sides, tmp_path)
     bundle = Bundle(result.bundle)
     compare(case, result, bundle)
     with contextlib.closing(psycopg.connect(postgres.dsn(sides["new"]))) as connection:
@@ -115,10 +128,33 @@ def test_golden(sides: dict[str, str], case: Case, postgres: Postgres, tmp_path:
         for component in bundle.components():
             executor.run(component)
         connection.execute("RESET search_path")
-        for query in filter(None, map(str.strip, case.sql("expected").split(";"))):
-            rows = connection.execute(query.encode()).fetchall()
-            assert rows, f"no row: {query}"
-            assert all(value is True for row in rows for value in row), f"{query}: {rows}"
+        ask(case, connection)
+
+
+CARRIED_OUT = [case for case in CASES if "error" not in case.expected]
+
+
+@each_of(CARRIED_OUT)
+def test_apply_sql_gives_the_same(sides: dict[str, str], case: Case, postgres: Postgres, tmp_path: Path) -> None:
+    """The tool's own protocol, through psql, and a plain executor agree on what a bundle means."""
+    result = run(case, postgres, sides, tmp_path)
+    if Bundle(result.bundle).meta.estimated:
+        return
+    command = [postgres.tool("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", f"accept={case.run.get('accept', '')}"]
+    found = subprocess.run(
+        [*command, "-f", str(result.bundle / "apply.sql"), postgres.dsn(sides["new"])], capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    with contextlib.closing(psycopg.connect(postgres.dsn(sides["new"]))) as connection:
+        ask(case, connection)
+
+
+def ask(case: Case, connection: psycopg.Connection[Any]) -> None:
+    """Ask what must be true of the result."""
+    for query in filter(None, map(str.strip, case.sql("expected").split(";"))):
+        rows = connection.execute(query.encode()).fetchall()
+        assert rows, f"no row: {query}"
+        assert all(value is True for row in rows for value in row), f"{query}: {rows}"
 
 
 def compare(case: Case, result: ReconcileResult, bundle: Bundle) -> None:

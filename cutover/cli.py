@@ -162,6 +162,25 @@ def done(
     return command.run(session, pattern=name, override=override, reason=reason)
 
 
+@app.command(epilog="Example: cutover baseline --dump base.dump")
+def baseline(
+    dump: Annotated[
+        Path | None, typer.Option("--dump", metavar="FILE", help="Also dump old, with that very snapshot (a folder).")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Parallel jobs of pg_dump.")] = 2,
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> int:
+    """Record where the databases stand, before the copy and after the restore."""
+    import cutover.commands.baseline as command
+
+    return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), dump=dump, jobs=jobs)
+
+
 @app.command(epilog="Example: cutover fence")
 def fence(
     release: Annotated[bool, typer.Option("--release", help="Bring back exactly what was there.")] = False,
@@ -204,6 +223,9 @@ def reconcile(
         list[str] | None,
         typer.Option("--accept-effects", metavar="TABLE", help="Triggers of this table may do as they do."),
     ] = None,
+    verify: Annotated[
+        Path | None, typer.Option("--verify", metavar="BUNDLE", help="Is every change of old in new?")
+    ] = None,
     undo: Annotated[
         Path | None, typer.Option("--undo", metavar="BUNDLE", help="Take back what an apply wrote.")
     ] = None,
@@ -214,7 +236,7 @@ def reconcile(
     verbose: VerboseOption = 0,
     quiet: QuietOption = 0,
 ) -> int:
-    """Three-way merge of the databases into a bundle to review; then apply, or undo it."""
+    """Three-way merge of the databases into a bundle to review; then apply, verify or undo it."""
     import cutover.commands.reconcile as command
 
     flags = command.Flags(
@@ -229,6 +251,7 @@ def reconcile(
         single_transaction=single_transaction,
         rehearse_on=rehearse_on,
         accept_effects=accept_effects,
+        verify=verify,
         undo=undo,
     )
     return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), flags)

@@ -35,6 +35,7 @@ class Flags:
     single_transaction: bool = False
     rehearse_on: str | None = None
     accept_effects: Sequence[str] | None = None
+    verify: Path | None = None
     undo: Path | None = None
 
 
@@ -50,6 +51,8 @@ def run(session: Session, flags: Flags) -> int:
         return _apply(session, plan, flags, _folder(session, flags.apply))
     if flags.undo is not None:
         return _undo(session, plan, flags, _folder(session, flags.undo))
+    if flags.verify is not None:
+        return _verify(session, plan, _folder(session, flags.verify))
     return _merge(session, plan, flags)
 
 
@@ -64,6 +67,7 @@ def _merge(session: Session, plan: Plan, flags: Flags) -> int:
 
 
 def _read_and_merge(session: Session, plan: Plan, flags: Flags, bundle: Path | None) -> ReconcileResult:
+    from cutover.baseline import Baselines
     from cutover.reconcile.fromplan import options_from
     from cutover.reconcile.run import Request, Urls, reconcile
 
@@ -80,6 +84,8 @@ def _read_and_merge(session: Session, plan: Plan, flags: Flags, bundle: Path | N
         accept_inferred_deletes=flags.accept_inferred_deletes,
         max_snapshot_age=_age(flags.max_snapshot_age),
     )
+    with session.open_ledger() as ledger:
+        baselines = Baselines(observation for _, observation in ledger.read())
     urls = Urls(old=database_url(plan, "old"), new=database_url(plan, "new"), base=_base(session, plan))
     return reconcile(options_from(database, plan.merge), urls, request, progress=_reading(session), clock=session.clock)
 
@@ -121,6 +127,25 @@ def _undo(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
     return _tell(session, plan, result.json(), result.text(), result.exit_code)
 
 
+def _verify(session: Session, plan: Plan, folder: Path) -> int:
+    from cutover.fence.run import History
+    from cutover.reconcile.verify import verify_bundle
+
+    with session.open_ledger() as ledger:
+        history = History(observation for _, observation in ledger.read())
+        result = verify_bundle(
+            folder,
+            database_url(plan, "new"),
+            old_url=database_url(plan, "old"),
+            plan=plan,
+            fence=history.proven,
+            clock=session.clock,
+            append=ledger.append,
+            progress=_writing(session),
+        )
+    return _tell(session, plan, result.json(), result.text(), result.exit_code)
+
+
 def _tell(session: Session, plan: Plan, form: dict[str, object], text: str, code: int) -> int:
     output = session.output
     output.progress("")
@@ -130,7 +155,7 @@ def _tell(session: Session, plan: Plan, form: dict[str, object], text: str, code
 
 
 def _refuse_contradictions(flags: Flags) -> None:
-    given = [name for name in ("apply", "undo") if getattr(flags, name) is not None]
+    given = [name for name in ("apply", "verify", "undo") if getattr(flags, name) is not None]
     if len(given) > 1:
         raise CutoverError(f"--{given[0]} and --{given[1]} do not go together", "run one after the other")
     merging = [x for x in ("estimate", "no_merge", "prove", "accept_inferred_deletes") if getattr(flags, x)]

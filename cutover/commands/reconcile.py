@@ -87,7 +87,14 @@ def _read_and_merge(session: Session, plan: Plan, flags: Flags, bundle: Path | N
     with session.open_ledger() as ledger:
         baselines = Baselines(observation for _, observation in ledger.read())
     urls = Urls(old=database_url(plan, "old"), new=database_url(plan, "new"), base=_base(session, plan))
-    return reconcile(options_from(database, plan.merge), urls, request, progress=_reading(session), clock=session.clock)
+    return reconcile(
+        options_from(database, plan.merge),
+        urls,
+        request,
+        watermarks=baselines.watermarks(),
+        progress=_reading(session),
+        clock=session.clock,
+    )
 
 
 def _apply(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:

@@ -69,7 +69,9 @@ def run_report(session: Session, at: datetime | None, html: Path | None) -> int:
             f"Judged anew from the ledger: {replayed}" + (" (the same)" if replayed == last.verdict else " (DIFFERS)")
         )
     if html is not None:
-        write_atomically(html, status_page(last, story, now, refresh=None))
+        soak = session.plan().gate.soak if replayed is not None else None
+        page = status_page(last, story, now, refresh=None, soak=soak, ledger_head=head, replayed=replayed)
+        write_atomically(html, page)
         form["html"] = str(html)
         lines.append(f"wrote {html}")
     session.output.result(form, "\n".join(lines))

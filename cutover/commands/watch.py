@@ -133,11 +133,13 @@ class _Writer:
 
     def write(self, judgement: Judgement) -> None:
         judged = judgement.judged
-        refresh = self._rounds.plan.gate.interval.total_seconds()
+        gate = self._rounds.plan.gate
+        refresh = gate.interval.total_seconds()
         try:
             if self._files.html is not None:
                 now = self._session.clock.now()
-                page = status_page(judged, self._rounds.evidence.story, now, refresh=refresh, eta=judgement.eta)
+                story = self._rounds.evidence.story
+                page = status_page(judged, story, now, refresh=refresh, eta=judgement.eta, soak=gate.soak)
                 write_atomically(self._files.html, page)
             if self._files.metrics is not None:
                 write_atomically(self._files.metrics, metrics_text(judged), mode=0o644)

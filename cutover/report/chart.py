@@ -1,18 +1,19 @@
 """One line chart as inline SVG. Pure.
 
 Drawn by hand: two curves over time need a few dozen lines, while every charting library that was looked at brings
-either a script or a binary image, and the page must work without the first and scale on a phone unlike the second.
+either a script or a picture of fixed size. The page must work without the first; unlike the second, the drawing here
+stretches to any width while the words around it stay at reading size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import NamedTuple
 
-_WIDTH, _HEIGHT = 720, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 28
+_WIDTH, _HEIGHT = 1000, 100
+_MOST_TURNS = 24
 
 
 class Curve(NamedTuple):
@@ -27,41 +28,51 @@ class Curve(NamedTuple):
     points: Sequence[tuple[datetime, float | None]]
 
 
-def line_chart(title: str, curves: Sequence[Curve]) -> str:
-    """Draw shares (0..1) over time; "" when there is nothing to draw."""
+def line_chart(title: str, curves: Sequence[Curve], turns: Sequence[datetime] = ()) -> str:
+    """Draw shares (0..1) over time; "" when there is nothing to draw.
+
+    Args:
+        title: what is drawn.
+        curves: one or two.
+        turns: instants that get an upright line; too many are left out.
+    """
     instants = [at for curve in curves for at, value in curve.points if value is not None]
     if not instants:
         return ""
     first, last = min(instants), max(instants)
-    seconds = max((last - first).total_seconds(), 1.0)
+    span = max(last - first, timedelta(seconds=1))
     top = _round_up(max(value for curve in curves for _, value in curve.points if value is not None))
 
     def x(at: datetime) -> float:
-        return _LEFT + (at - first).total_seconds() / seconds * (_WIDTH - _LEFT - _RIGHT)
+        return round((at - first) / span * _WIDTH, 1)
 
     def y(value: float) -> float:
-        return _TOP + (1 - value / top) * (_HEIGHT - _TOP - _BOTTOM)
+        return round((1 - value / top) * _HEIGHT, 2)
 
-    parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(_in_words(title, curves))}">',
-        *(
-            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>'
-            f'<text x="{_LEFT - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{level * 100:.3g} %</text>'
-            for level in (0.0, top / 2, top)
-        ),
-        f'<text x="{_LEFT}" y="{_HEIGHT - 8}">{first:%d %b %H:%M}</text>',
-        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 8}" text-anchor="end">{last:%d %b %H:%M} UTC</text>',
-    ]
+    parts = [f'<line class="grid" x1="0" x2="{_WIDTH}" y1="{at}" y2="{at}"/>' for at in (0.5, _HEIGHT / 2, 99.5)]
+    within = [at for at in turns if first < at < last]
+    if len(within) <= _MOST_TURNS:
+        parts += [f'<line class="turn" x1="{x(at)}" x2="{x(at)}" y1="0" y2="{_HEIGHT}"/>' for at in within]
     for curve in curves:
         for run in _runs(curve.points):
+            steps = " ".join(f"{x(at)} {y(value)}" for at, value in run)
             if len(run) == 1:
-                at, value = run[0]
-                parts.append(f'<circle class="{curve.style}" cx="{x(at):.1f}" cy="{y(value):.1f}" r="2.5"/>')
+                parts.append(f'<path class="{curve.style} dot" d="M{steps}h.01"/>')
             else:
-                path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in run)
-                parts.append(f'<polyline class="{curve.style}" points="{path}"/>')
-    legend = " &nbsp; ".join(f'<span class="{x.style}">{escape(x.label)}</span>' for x in curves)
-    return f"<figure><figcaption>{escape(title)}: {legend}</figcaption>{''.join(parts)}</svg></figure>"
+                parts.append(f'<path class="{curve.style}" d="M{steps}"/>')
+    legend = "".join(
+        f'<span><i class="key {curve.style}"></i>{escape(curve.label)}: {_ends(curve)}</span>' for curve in curves
+    )
+    said = escape(f"{title}: " + "; ".join(f"{curve.label} {_ends(curve)}" for curve in curves))
+    levels = "".join(f"<span>{level * 100:.3g} %</span>" for level in (top, top / 2, 0.0))
+    return (
+        f'<figure><figcaption>{legend}</figcaption><div class="plot"><div class="y" aria-hidden="true">{levels}</div>'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{said}">'
+        f"{''.join(parts)}</svg>"
+        f'<div class="x"><span>{_clock(first, first, last)}</span>'
+        f'<span class="mid">{_clock(first + span / 2, first, last)}</span>'
+        f"<span>{_clock(last, first, last)} UTC</span></div></div></figure>"
+    )
 
 
 def _runs(points: Sequence[tuple[datetime, float | None]]) -> list[list[tuple[datetime, float]]]:
@@ -81,10 +92,20 @@ def _round_up(value: float) -> float:
     return 1.0
 
 
-def _in_words(title: str, curves: Sequence[Curve]) -> str:
-    ends = []
-    for curve in curves:
-        values = [value for _, value in curve.points if value is not None]
-        if values:
-            ends.append(f"{curve.label} from {values[0]:.1%} to {values[-1]:.1%}")
-    return f"{title}: {'; '.join(ends)}"
+def _clock(at: datetime, first: datetime, last: datetime) -> str:
+    form = "%H:%M:%S" if last - first < timedelta(minutes=10) else "%H:%M"
+    here = at.astimezone(UTC)
+    return here.strftime(form) if first.date() == last.date() else here.strftime(f"%d %b {form}")
+
+
+def _ends(curve: Curve) -> str:
+    values = [value for _, value in curve.points if value is not None]
+    return f"from {share_text(values[0])} to {share_text(values[-1])}" if values else "not known"
+
+
+def share_text(share: float) -> str:
+    """Write a share (0..1) in percent; what is not nothing never reads as 0 %."""
+    percent = share * 100
+    if percent in {0.0, 100.0}:
+        return f"{percent:.0f} %"
+    return f"{percent:.1f} %" if percent >= 1 else f"{max(percent, 0.001):.2g} %"

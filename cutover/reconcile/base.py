@@ -61,6 +61,20 @@ class DumpBase:
         """The file."""
         return f"base: {self._path}"
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the dump's text cannot say."""
+        money = sorted(
+            f"{name}.{column.name}"
+            for name in self._sections
+            if (raw := self.raw(name)) is not None
+            for column in raw.columns
+            if column.base_type == "money"
+        )
+        if not money:
+            return ()
+        return (f"{', '.join(money)}: a dump does not say the locale (lc_monetary) of money: taken as C's",)
+
     def columns(self) -> BaseColumns | None:
         """The columns that the rows have; pg_dump leaves out generated ones."""
         return {name: sections[0].columns for name, sections in self._sections.items()}
@@ -206,6 +220,13 @@ class DumpReader:
         if first >= last:
             return b"", np.empty(0, np.int64)
         raw = bytes(data[first:last])
+        lines = raw.count(b"\n")
+        if raw[-1:] != b"\n" or raw.count(b"\t") != lines * (len(section.columns) - 1):
+            raise CutoverError(
+                f"{self._table.name}: the dump holds rows that do not have {len(section.columns)} columns",
+                "the dump is damaged: make a new one, or give base as a restored database (URL)",
+                exit_code=4,
+            )
         ends = np.flatnonzero(np.frombuffer(raw, np.uint8) == 0x0A)
         offsets = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64) + np.int64(first - section.start)
         return raw, offsets

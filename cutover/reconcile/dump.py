@@ -11,6 +11,7 @@ import gzip
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -101,6 +102,8 @@ def _opened(path: Path, folder: Path) -> Iterator[tuple[IO[bytes], bool]]:
         if magic[:2] != b"\x1f\x8b" and magic != b"PGDMP":
             file.seek(257)
             tar = file.read(5) == b"ustar"
+    if tar:
+        _check_tar(path)
     if magic == b"PGDMP" or tar:
         with _restored(path) as stream:
             yield stream, False
@@ -112,6 +115,24 @@ def _opened(path: Path, folder: Path) -> Iterator[tuple[IO[bytes], bool]]:
     else:
         with path.open("rb") as file:
             yield file, True
+
+
+def _check_tar(path: Path) -> None:
+    """Refuse a truncated tar: ``pg_restore`` ends with 0 after half of its rows, or never."""
+    size = path.stat().st_size
+    end = 0
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                if member.offset_data + member.size > size:
+                    raise _truncated(path, f"{member.name} is cut off")
+                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        with path.open("rb") as file:
+            file.seek(end)
+            if file.read(2 * tarfile.BLOCKSIZE) != bytes(2 * tarfile.BLOCKSIZE):
+                raise _truncated(path, "the archive's end is missing")
+    except tarfile.TarError as error:
+        raise _truncated(path, str(error)) from None
 
 
 @contextmanager
@@ -262,6 +283,9 @@ class _Parser:
                     ended = True
                     end = offset - len(line)
                     break
+                if line[:6] == b"-- Dat" and _DATA_FOR.match(line):
+                    # The rows of a damaged folder end without their mark, and the next table follows.
+                    raise _truncated(self._path, f"the rows of {table} have no end")
                 if spool is not None:
                     spool.write(line)
         except OSError as error:

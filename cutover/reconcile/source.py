@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -74,6 +74,11 @@ class Base(Protocol):
         """How a report names it: ``base: ...``."""
         ...
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know about it."""
+        ...
+
     def columns(self) -> BaseColumns | None:
         """The columns of each table whose rows it holds; ``None`` when it holds no rows."""
         ...
@@ -120,6 +125,11 @@ class UrlBase:
     def label(self) -> str:
         """Where it is."""
         return f"base: {self.database.where}"
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Nothing beyond what its server says."""
+        return ()
 
     def columns(self) -> BaseColumns | None:
         """Every ordinary table that can be read."""
@@ -204,7 +214,7 @@ class Sources:
             self.base.refresh(self.catalogues[Side.OLD])
         self.level = agreed_level(self.databases)
         self.transcode = len({database.info.encoding for database in self.databases}) > 1
-        self.notes = []
+        self.notes = list(self.base.notes) if self.base else []
         if self.level is not HashLevel.NATIVE:
             self.notes.append(f"the servers' hash functions disagree on a sample: comparing {self.level.value}")
         for database in self.databases:

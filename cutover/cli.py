@@ -1,8 +1,8 @@
 """The command line: parse, call, exit. Everything heavy is imported by the command that needs it."""
 
-from __future__ import annotations
-
+import inspect
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -27,6 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Command = Callable[..., int]
+
 PlanOption = Annotated[Path | None, typer.Option("--plan", metavar="FILE", help="The plan [default: cutover.toml].")]
 LedgerOption = Annotated[
     Path | None,
@@ -34,8 +36,8 @@ LedgerOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NoColorOption = Annotated[bool, typer.Option("--no-color", help="No colours.")]
-VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more.")]
-QuietOption = Annotated[int, typer.Option("--quiet", "-q", count=True, help="Say less.")]
+VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more.")]
+QuietOption = Annotated[int, typer.Option("--quiet", "-q", count=True, show_default=False, help="Say less.")]
 OldOption = Annotated[
     list[str] | None,
     typer.Option("--old", metavar="A", help="Addresses, CIDR blocks or CNAME targets of the old side."),
@@ -47,12 +49,39 @@ NewOption = Annotated[
 
 
 def _session(
-    plan: Path | None, ledger: Path | None, as_json: bool, no_color: bool, verbose: int, quiet: int
-) -> Session:
+    plan: PlanOption = None,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    no_color: NoColorOption = False,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = 0,
+) -> "Session":
+    """Take the options that every command has."""
     from cutover.commands.session import Session
     from cutover.output import Output
 
     return Session.of(plan, ledger, Output.of(as_json=as_json, no_color=no_color, verbose=verbose, quiet=quiet))
+
+
+def subcommand(*, example: str) -> Callable[[Command], Command]:
+    """Register a command: its own options, then those of :func:`_session`, which makes its first argument."""
+    shared = inspect.signature(_session).parameters
+
+    def register(function: Command) -> Command:
+        own = list(inspect.signature(function).parameters.values())[1:]
+        parameters = [x.replace(kind=inspect.Parameter.KEYWORD_ONLY) for x in (*own, *shared.values())]
+
+        def run(**options: object) -> int:
+            session = _session(**{name: options.pop(name) for name in shared})  # type: ignore[arg-type]
+            return function(session, **options)
+
+        run.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
+        run.__annotations__ = {x.name: x.annotation for x in parameters}
+        run.__doc__ = function.__doc__
+        app.command(function.__name__, epilog=f"Example: {example}")(run)
+        return function
+
+    return register
 
 
 def _version(wanted: bool) -> None:
@@ -72,47 +101,38 @@ def _common(
     pass
 
 
-@app.command(epilog="Example: cutover init app.example.com --new d111.cloudfront.example")
+@subcommand(example="cutover init app.example.com --new d111.cloudfront.example")
 def init(
+    session: "Session",
     name: Annotated[str | None, typer.Argument(help="The host name that moves.", show_default=False)] = None,
     old: OldOption = None,
     new: NewOption = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the plan's JSON Schema instead.")] = False,
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> int:
     """Write cutover.toml: finds zone, provider, records, TTLs and the chain."""
     import cutover.commands.init as command
 
-    return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), name, old, new, schema=schema)
+    return command.run(session, name, old, new, schema=schema)
 
 
-@app.command(epilog="Example: cutover preflight app.example.com --new 198.51.100.20")
+@subcommand(example="cutover preflight app.example.com --new 198.51.100.20")
 def preflight(
+    session: "Session",
     name: Annotated[
         str | None, typer.Argument(help="One host name; without it, the plan's.", show_default=False)
     ] = None,
     old: OldOption = None,
     new: NewOption = None,
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> int:
     """May we cut over? What must be fixed, with which command, and when may we go."""
     from cutover.commands import preflight as command
 
-    return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), name, old, new)
+    return command.run(session, name, old, new)
 
 
-@app.command(epilog="Example: cutover watch --until-done --timeout 2h")
+@subcommand(example="cutover watch --until-done --timeout 2h")
 def watch(
+    session: "Session",
     once: Annotated[bool, typer.Option("--once", help="One round, judged with what the ledger holds.")] = False,
     until_done: Annotated[bool, typer.Option("--until-done", help="End when converged, or on split-brain.")] = False,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="2h", help="End after this long.")] = None,
@@ -123,23 +143,17 @@ def watch(
     metrics: Annotated[
         Path | None, typer.Option("--metrics", metavar="FILE", help="Rewrite a Prometheus text file after every round.")
     ] = None,
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> int:
     """Watch the migration converge, live."""
     import cutover.commands.watch as command
 
-    session = _session(plan, ledger, as_json, no_color, verbose, quiet)
     files = command.Files(html, metrics)
     return command.run(session, once=once, until_done=until_done, timeout=timeout, reverse=reverse, files=files)
 
 
-@app.command(epilog='Example: cutover done --override dns.caa --reason "agreed in the review"')
+@subcommand(example='cutover done --override dns.caa --reason "agreed in the review"')
 def done(
+    session: "Session",
     name: Annotated[
         str | None,
         typer.Option("--name", metavar="PATTERN", help="Only the names that match, such as '*.example.com'."),
@@ -148,57 +162,41 @@ def done(
         list[str] | None, typer.Option("--override", metavar="CHECK", help="Go on although this check does not pass.")
     ] = None,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in every report.")] = None,
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> int:
     """The gate: ends with 0 only when converged, and records the sign-off."""
     from cutover.commands import done as command
 
-    session = _session(plan, ledger, as_json, no_color, verbose, quiet)
     return command.run(session, pattern=name, override=override, reason=reason)
 
 
-@app.command(epilog="Example: cutover baseline --dump base.dump")
+@subcommand(example="cutover baseline --dump base.dump")
 def baseline(
+    session: "Session",
     dump: Annotated[
         Path | None, typer.Option("--dump", metavar="FILE", help="Also dump old, with that very snapshot (a folder).")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Parallel jobs of pg_dump.")] = 2,
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> int:
     """Record where the databases stand, before the copy and after the restore."""
     import cutover.commands.baseline as command
 
-    return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), dump=dump, jobs=jobs)
+    return command.run(session, dump=dump, jobs=jobs)
 
 
-@app.command(epilog="Example: cutover fence")
+@subcommand(example="cutover fence")
 def fence(
+    session: "Session",
     release: Annotated[bool, typer.Option("--release", help="Bring back exactly what was there.")] = False,
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> int:
     """Make the old database refuse writes, and prove it."""
     import cutover.commands.fence as command
 
-    return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), release=release)
+    return command.run(session, release=release)
 
 
-@app.command(epilog="Example: cutover reconcile --apply reconcile-20251112T1900Z")
+@subcommand(example="cutover reconcile --apply reconcile-20251112T1900Z")
 def reconcile(
+    session: "Session",
     estimate: Annotated[bool, typer.Option("--estimate", help="Only count: how bad is it?")] = False,
     bundle: Annotated[
         Path | None, typer.Option("--bundle", metavar="DIR", help="Go on with this one, reading its decisions.")
@@ -229,12 +227,6 @@ def reconcile(
     undo: Annotated[
         Path | None, typer.Option("--undo", metavar="BUNDLE", help="Take back what an apply wrote.")
     ] = None,
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> int:
     """Three-way merge of the databases into a bundle to review; then apply, verify or undo it."""
     import cutover.commands.reconcile as command
@@ -254,90 +246,64 @@ def reconcile(
         verify=verify,
         undo=undo,
     )
-    return command.run(_session(plan, ledger, as_json, no_color, verbose, quiet), flags)
+    return command.run(session, flags)
 
 
-@app.command(epilog="Example: cutover status --json")
+@subcommand(example="cutover status --json")
 def status(
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
+    session: "Session",
 ) -> int:
     """Where things stand, from the ledger alone, offline."""
     from cutover.commands import report as command
 
-    return command.run_status(_session(plan, ledger, as_json, no_color, verbose, quiet))
+    return command.run_status(session)
 
 
-@app.command(epilog="Example: cutover report --at 2025-11-12T06:40:00Z")
+@subcommand(example="cutover report --at 2025-11-12T06:40:00Z")
 def report(
+    session: "Session",
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="As it stood then (RFC 3339).")] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write it as a page.")] = None,
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> int:
     """What was seen and decided."""
     from cutover.commands import report as command
 
-    return command.run_report(_session(plan, ledger, as_json, no_color, verbose, quiet), _instant(at), html)
+    return command.run_report(session, _instant(at), html)
 
 
-@app.command(epilog="Example: cutover checks")
+@subcommand(example="cutover checks")
 def checks(
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
+    session: "Session",
 ) -> int:
     """List the checks."""
     from cutover.commands import explain as command
 
-    return command.run_checks_list(_session(plan, ledger, as_json, no_color, verbose, quiet))
+    return command.run_checks_list(session)
 
 
-@app.command(epilog="Example: cutover explain dns.ttl-aged")
+@subcommand(example="cutover explain dns.ttl-aged")
 def explain(
+    session: "Session",
     check: Annotated[str, typer.Argument(help="A check's id, or a runbook: before, during, split-brain...")],
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> int:
     """Why a check exists, and its runbook."""
     from cutover.commands import explain as command
 
-    return command.run_explain(_session(plan, ledger, as_json, no_color, verbose, quiet), check)
+    return command.run_explain(session, check)
 
 
-@app.command(epilog="Example: cutover rehearse --scenario careful --step")
+@subcommand(example="cutover rehearse --scenario careful --step")
 def rehearse(
+    session: "Session",
     scenario: Annotated[
         str, typer.Option("--scenario", metavar="incident|careful", help="The night as it was, or as it should be.")
     ] = "incident",
     step: Annotated[bool, typer.Option("--step", help="Wait for Enter before each chapter.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox up at the end, until Ctrl-C.")] = False,
-    plan: PlanOption = None,
-    ledger: LedgerOption = None,
-    as_json: JsonOption = False,
-    no_color: NoColorOption = False,
-    verbose: VerboseOption = 0,
-    quiet: QuietOption = 0,
 ) -> int:
     """Play the whole story in a sandbox on this machine, which has a plan and a ledger of its own."""
     from cutover.commands import rehearse as command
 
-    session = _session(plan, ledger, as_json, no_color, verbose, quiet)
     return command.run(session, scenario, step=step, keep=keep)
 
 

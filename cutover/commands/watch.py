@@ -15,6 +15,9 @@ from cutover.check import Phase
 from cutover.commands.session import Session
 from cutover.durations import parse_duration
 from cutover.errors import CutoverError
+from cutover.evidence import Evidence
+from cutover.ledger import Ledger
+from cutover.plan import Plan
 from cutover.report.files import write_atomically
 from cutover.report.live import LiveView, round_line
 from cutover.report.metrics import metrics_text
@@ -47,9 +50,9 @@ def run(session: Session, *, once: bool, until_done: bool, timeout: str | None, 
         raise CutoverError("--once goes neither with --until-done nor with --timeout", "leave one of them out")
     limit = _limit(timeout)
     plan = session.plan()
-    if reverse:
-        plan = plan.reversed()
     with session.open_ledger() as ledger:
+        if reverse:
+            plan = with_old_sides(plan, ledger).reversed()
         rounds = Rounds(
             plan,
             ledger,
@@ -95,6 +98,25 @@ async def _watch(
     if live is not None and last:
         session.output.text(judged_text(last[0].judged, session.output.paint, verbosity=session.output.verbosity))
     return last[0].judged.exit_code if last else Exit.INCONCLUSIVE
+
+
+def with_old_sides(plan: Plan, ledger: Ledger) -> Plan:
+    """Return the plan with the old sides that an earlier preflight found, where it declares none.
+
+    Raises:
+        CutoverError: a name's old side is known to neither: a roll-back would have nowhere to go.
+    """
+    evidence = Evidence(plan, (observation for _, observation in ledger.read()))
+    names = []
+    for entry in plan.name:
+        old = evidence.sides.of(entry.name).old
+        if not old:
+            raise CutoverError(
+                f"{entry.name.rstrip('.')}: the old side is not known, so there is nowhere to roll back to",
+                "add `old` to its [[name]]",
+            )
+        names.append(entry.model_copy(update={"old": old}))
+    return plan.model_copy(update={"name": tuple(names)})
 
 
 def _limit(timeout: str | None) -> timedelta | None:

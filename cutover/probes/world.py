@@ -188,9 +188,10 @@ class World:
         for entry in self._plan.name:
             if evidence.sides.of(entry.name).old:
                 continue
-            members = _live(evidence, entry.name)
+            sides = evidence.sides.of(entry.name)
+            members = [x for x in _live(evidence, entry.name) if (sides.of_address(x) or sides.of_target(x)) is None]
             if members:
-                found.append(SideFound(at=self._clock.now(), name=entry.name, side="old", members=members))
+                found.append(SideFound(at=self._clock.now(), name=entry.name, side="old", members=tuple(members)))
         return found
 
     async def _ask_origins(self, evidence: Evidence, name: str) -> list[Observation]:

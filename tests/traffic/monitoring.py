@@ -139,9 +139,10 @@ class Prometheus:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The result of an instant query, empty while it does not answer."""
         words = urllib.parse.urlencode({"query": expression})
-        with contextlib.suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(
-            f"{self.url}/api/v1/query?{words}", timeout=2
-        ) as response:
+        with (
+            contextlib.suppress(urllib.error.URLError, ConnectionError),
+            urllib.request.urlopen(f"{self.url}/api/v1/query?{words}", timeout=2) as response,
+        ):
             found: list[dict[str, Any]] = json.load(response)["data"]["result"]
             return found
         return []

@@ -40,7 +40,9 @@ class Log:
             for _ in range(count):
                 self.clock.advance(1)
                 stamp = self.clock.now().strftime("%d/%b/%Y:%H:%M:%S +0000")
-                log.write(f'10.0.0.1 - - [{stamp}] "{method} /{self.clock.now():%f} HTTP/1.1" 200 1 "-" "{AGENTS[who]}"\n')
+                log.write(
+                    f'10.0.0.1 - - [{stamp}] "{method} /{self.clock.now():%f} HTTP/1.1" 200 1 "-" "{AGENTS[who]}"\n'
+                )
 
     def read(self) -> Count | None:
         """Read the old side; a reading that counts moves on."""
@@ -297,9 +299,7 @@ def test_only_the_plans_hosts_count_where_the_log_tells(tmp_path: Path) -> None:
 
 def test_both_sides_and_many_files(tmp_path: Path) -> None:
     log = Log(tmp_path)
-    source = AccessLog(
-        spec_of({"source": "access_log", "old": ["o/*.log"], "new": ["n/*.log"]}, log.clock, tmp_path)
-    )
+    source = AccessLog(spec_of({"source": "access_log", "old": ["o/*.log"], "new": ["n/*.log"]}, log.clock, tmp_path))
     for side in "on":
         (tmp_path / side).mkdir()
         for i in range(3):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cutover.http import httpx
 from cutover.observations.traffic import Sight
 from cutover.probes.traffic import api
 from cutover.probes.traffic.api import ApiHosts
@@ -136,7 +137,7 @@ def test_what_is_no_answer(server: ApiServer, clock: FakeClock, answer: Answer, 
 def test_a_server_that_does_not_answer_in_time(
     server: ApiServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "_TIMEOUT", api.httpx.Timeout(0.1))
+    monkeypatch.setattr(api, "_TIMEOUT", httpx.Timeout(0.1))
     server.answer = answers(Answer(200, [1], delay=0.5))
     (error,) = call(server, clock)
     assert error.sight is Sight.UNREACHABLE

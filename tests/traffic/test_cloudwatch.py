@@ -73,19 +73,20 @@ def test_an_idle_balancer_looks_like_a_wrong_dimension_and_neither_is_zero(moto:
     assert {x.count for x in counts.values()} == {None}
 
 
-@pytest.mark.parametrize(
-    ("table", "namespace", "metric", "dimensions"),
-    [
-        ({"namespace": "AWS/CloudFront", "dimensions": {"DistributionId": "E1"}}, "AWS/CloudFront", "Requests", {"DistributionId": "E1", "Region": "Global"}),
-        ({"namespace": "AWS/ApiGateway", "dimensions": {"ApiName": "shop"}}, "AWS/ApiGateway", "Count", {"ApiName": "shop"}),
-        ({"namespace": "AWS/Lambda", "dimensions": {"FunctionName": "f"}}, "AWS/Lambda", "Invocations", {"FunctionName": "f"}),
-        ({"namespace": "Porter", "metric": "hits", "dimensions": {"app": "x"}}, "Porter", "hits", {"app": "x"}),
-    ],
-)  # fmt: skip
+CLOUDFRONT = {"DistributionId": "E1"}
+KNOWN: list[tuple[dict[str, Any], str, dict[str, str]]] = [
+    ({"namespace": "AWS/CloudFront", "dimensions": CLOUDFRONT}, "Requests", {**CLOUDFRONT, "Region": "Global"}),
+    ({"namespace": "AWS/ApiGateway", "dimensions": {"ApiName": "shop"}}, "Count", {"ApiName": "shop"}),
+    ({"namespace": "AWS/Lambda", "dimensions": {"FunctionName": "f"}}, "Invocations", {"FunctionName": "f"}),
+    ({"namespace": "Porter", "metric": "hits", "dimensions": {"app": "x"}}, "hits", {"app": "x"}),
+]
+
+
+@pytest.mark.parametrize(("table", "metric", "dimensions"), KNOWN)
 def test_known_metrics_and_any_other(
-    moto: Moto, table: dict[str, Any], namespace: str, metric: str, dimensions: dict[str, str]
+    moto: Moto, table: dict[str, Any], metric: str, dimensions: dict[str, str]
 ) -> None:
-    put(moto, namespace, metric, dimensions, {4: 7})
+    put(moto, table["namespace"], metric, dimensions, {4: 7})
     counts = read(moto.endpoint_url, FakeClock(datetime.now(UTC)), old=table, new=table)
     assert counts["old"].count == counts["new"].count == 7
 

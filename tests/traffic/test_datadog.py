@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from cutover.http import httpx
 from cutover.observations.traffic import Sight
 from cutover.probes.traffic import api as api_module
 from cutover.probes.traffic.base import Count, UnseenError
@@ -49,7 +50,7 @@ def read(server: ApiServer, api: str, seconds: float = 300) -> Mapping[str, Coun
     return asyncio.run(once())
 
 
-Buckets = list[tuple[float, Any]]
+Buckets = Sequence[tuple[float, Any]]
 """Minutes before the start of the hour, and the value of that minute."""
 
 
@@ -176,7 +177,7 @@ FAILURES: list[tuple[str, Callable[[Asked], Answer], Sight]] = [
 def test_each_failure_is_told_apart_and_none_is_zero(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, api: str, answer: Callable[[Asked], Answer], sight: Sight
 ) -> None:
-    monkeypatch.setattr(api_module, "_TIMEOUT", api_module.httpx.Timeout(0.1))
+    monkeypatch.setattr(api_module, "_TIMEOUT", httpx.Timeout(0.1))
     server.answer = answer
     counts = read(server, api)
     assert set(counts) == {"old", "new"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cutover.http import httpx
 from cutover.observations.traffic import Sight
 from cutover.probes.traffic import api as api_module
 from cutover.probes.traffic.base import Count
@@ -241,7 +242,7 @@ FORMS = {
 def test_each_failure_is_told_apart_and_none_is_zero(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, form: str, answer: Callable[[Asked], Answer], sight: Sight
 ) -> None:
-    monkeypatch.setattr(api_module, "_TIMEOUT", api_module.httpx.Timeout(0.1))
+    monkeypatch.setattr(api_module, "_TIMEOUT", httpx.Timeout(0.1))
     server.answer = answer
     counts = read(server, *FORMS[form])
     assert set(counts) == {"old", "new"}

@@ -26,8 +26,10 @@ MOST_SENTINELS = 50
 GAP_INTERVALS = 3
 _LATE = timedelta(minutes=5)
 _ROUND = timedelta(minutes=1)
-_TRACKED = (4, 6, 9, 14, 20, 30)
-_T_999 = {2: 22.3, 3: 10.2, 4: 7.17, 5: 5.89, 6: 5.21, 7: 4.79, 8: 4.50, 12: 3.93, 18: 3.61, 28: 3.41}
+_TRACKED_WINDOWS = 200
+FEWEST = 6
+"""Windows from which it can be told whether a counter follows the sentinels."""
+_T_999 = {4: 7.17, 5: 5.89, 6: 5.21, 7: 4.79, 8: 4.50, 12: 3.93, 18: 3.61, 28: 3.41, 60: 3.23}
 """One-sided 99.9 % quantiles of Student's t by degrees of freedom."""
 
 
@@ -207,7 +209,7 @@ class Estimate:
         sentinels = self._certain(label, side, start, end, edge, probes=False)
         probes = self._certain(label, side, start, end, edge, probes=True)
         possible = self._possible(side, start, end, edge)
-        tracked = self._tracked(label, side)
+        tracked = self._tracked(label, side, windows)
         ours = sentinels if tracked else 0
         if probes and self._holds_probes(label, side, windows):
             ours += probes
@@ -261,18 +263,20 @@ class Estimate:
                 return i
         return candidates[0]
 
-    def _tracked(self, label: str, side: str) -> bool:
-        """Tell whether counts follow the number of sentinels: the slope is one, and chance does not explain it.
+    def _tracked(self, label: str, side: str, windows: Sequence[Window]) -> bool:
+        """Tell whether the counts of some windows follow the number of sentinels that lie in them.
 
-        The newest windows are tried in several lengths, because traffic that has just drained away is noise.
+        Fewer than :data:`FEWEST` windows are joined by those before them: chance fits a few numbers too easily.
         """
-        chain = self._fold.chain(label, side)[-_TRACKED[-1] - 1 :]
+        chain = self._fold.chain(label, side)
+        place = next((i for i, window in enumerate(chain) if window.start == windows[0].start), 0)
+        first = max(0, min(place, place + len(windows) - FEWEST))
         pairs = [
             (self._certain(label, side, x.start, x.end, x.edge, probes=False), x.count)
-            for x in chain
+            for x in chain[first : place + len(windows)][-_TRACKED_WINDOWS:]
             if not self._near(side, x.start, x.edge) and not self._near(side, x.end, x.edge)
         ]
-        return any(_follows(pairs[-length:]) for length in _TRACKED if length <= len(pairs))
+        return len(pairs) >= FEWEST and _follows(pairs)
 
     def _holds_probes(self, label: str, side: str, windows: Sequence[Window]) -> bool:
         for window in windows:

@@ -51,7 +51,7 @@ def run(session: Session, scenario: str, *, step: bool, keep: bool) -> int:
             except StoryError as error:
                 wrong = str(error)
             seconds = time.monotonic() - began
-            _end(output, story, night, seconds, wrong)
+            _end(output, story, night, seconds, wrong, kept=keep)
             if keep:
                 _stay(output, world)
     return int(Exit.BUG if wrong else Exit.OK)
@@ -79,9 +79,12 @@ def _tale(scenario: Scenario) -> Callable[[Narrator, Sandbox], None]:
             assert_never(scenario)
 
 
-def _end(output: Output, story: Narrator, scenario: Scenario, seconds: float, wrong: str) -> None:
+def _end(output: Output, story: Narrator, scenario: Scenario, seconds: float, wrong: str, *, kept: bool) -> None:
     code = Exit.BUG if wrong else Exit.OK
-    steps = [{"command": ran.line, "expected": ran.expected, "exit_code": ran.code} for ran in story.ran]
+    steps = [
+        {"command": ran.line, "expected": ran.expected, "exit_code": ran.code, "seconds": round(ran.seconds, 1)}
+        for ran in story.ran
+    ]
     form = {
         "command": "rehearse",
         "scenario": scenario.value,
@@ -89,13 +92,15 @@ def _end(output: Output, story: Narrator, scenario: Scenario, seconds: float, wr
         "exit_code": int(code),
         "seconds": round(seconds, 1),
         "steps": steps,
+        **({"plan": str(story.folder / "cutover.toml")} if kept else {}),
         **({"error": {"message": wrong, "hint": ""}} if wrong else {}),
     }
-    said = f"{len(story.ran)} real commands, {seconds:.0f} s. Nothing of it is left on this machine."
     if wrong:
         output.result(form, output.paint(f"\nThe story does not come out as told: {wrong}", "red", "bold"))
-    else:
-        output.result(form, output.paint(f"\nThe story is told: {said}", "green"))
+        return
+    left = "" if kept else " Nothing of it is left on this machine."
+    said = f"\nThe story is told: {len(story.ran)} real commands in {seconds:.0f} s.{left}"
+    output.result(form, output.paint(said, "green"))
 
 
 def _stay(output: Output, world: Sandbox) -> None:

@@ -158,12 +158,15 @@ def _newest_bundle(world: Sandbox) -> str:
 def _apply(story: Narrator, world: Sandbox, bundle: str, number: int) -> None:
     story.chapter("Old's changes go into new, which stays live")
     story.cutover("reconcile", "--apply", bundle, code=0, telling=[r"APPLIED", r"ids were drawn anew"])
-    story.cutover("reconcile", "--verify", bundle, code=0, telling=[r"VERIFIED"], meaning="nothing of old is missing")
+    story.cutover("reconcile", "--verify", bundle, code=0, telling=[r"VERIFIED", r"changes of old:"], meaning="nothing of old is missing")
     lamps = world.postgres.rows(f"SELECT id FROM orders WHERE item = '{LAMP}' AND user_id = {ORDERS}", database="new")  # noqa: S608
     merged = world.postgres.rows(f"SELECT city, phone FROM users WHERE id = {MERGED}", database="new")  # noqa: S608
     decided = world.postgres.rows(f"SELECT phone FROM users WHERE id = {CONFLICT}", database="new")  # noqa: S608
     if len(lamps) != 1 or lamps[0][0] == number or merged != [("Lisbon", "555-7000")] or decided != [("555-1111",)]:
         raise StoryError(f"new holds {lamps}, {merged} and {decided} after the merge")
+    others = world.postgres.rows(f"SELECT user_id FROM orders WHERE id = {number}", database="new")
+    if not others or others[0][0] == ORDERS:
+        raise StoryError(f"order {number} of new is {others} after the merge")
     story.say(f"On new now: order {number} of old is order {lamps[0][0]}; user {MERGED} has both changes.")
 
 

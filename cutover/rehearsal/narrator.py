@@ -31,6 +31,7 @@ class Ran:
     expected: int
     code: int
     output: str
+    seconds: float
 
     @property
     def line(self) -> str:
@@ -117,6 +118,7 @@ class Narrator:
 
     def _run(self, words: Sequence[str], code: int) -> Ran:
         self.output.progress(f"cutover {words[0]} ...")
+        began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-m", "cutover", *words],
             cwd=self.folder,
@@ -137,7 +139,7 @@ class Narrator:
                 process.communicate()
             self.output.progress("")
         said = out + (err if process.returncode not in {0, 3, 4, 5} or not out.strip() else "")
-        return Ran(tuple(words), code, process.returncode, said)
+        return Ran(tuple(words), code, process.returncode, said, time.monotonic() - began)
 
     def _painted(self, line: str) -> str:
         """Return a line of real output: wrapped, cut after :data:`_MOST_LINES`, a command to run after the first."""

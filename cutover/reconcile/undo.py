@@ -50,6 +50,7 @@ def undo_bundle(
         connection.execute("SELECT cutover.prepare(%s)", (run,))
         accept(connection, run, accept_effects)
         connection.execute("UPDATE cutover.run SET state = 'undoing' WHERE run = %s", (run,))
+        connection.execute("ANALYZE cutover.step, cutover.before, cutover.after, cutover.progress")
         with stopping() as stop:
             tally = drive(connection, run, "undo", progress, stop)
         row = connection.execute(

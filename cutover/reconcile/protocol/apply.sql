@@ -208,13 +208,14 @@ $body$;
 
 -- The effects of one batch: [{"table", "rows", "columns", "inserted", "updated", "deleted"}]; empty when all is as planned.
 CREATE OR REPLACE FUNCTION cutover.effects(
-    p_run uuid, p_batch integer, p_components integer[], p_before jsonb, p_own jsonb) RETURNS jsonb LANGUAGE plpgsql AS $body$
+    p_run uuid, p_batch integer, p_components integer[], p_low integer, p_high integer, p_before jsonb, p_own jsonb) RETURNS jsonb LANGUAGE plpgsql AS $body$
 DECLARE
     extra record;
     part record;
     result jsonb := '[]';
     n bigint;
     cols text[];
+    touched integer[];
 BEGIN
     FOR extra IN SELECT * FROM cutover.unexplained(p_before, cutover.written(), p_own) LOOP
         SELECT t.* INTO part FROM cutover.target t WHERE t.run = p_run AND t.rel::regclass = extra.rel;
@@ -230,10 +231,11 @@ BEGIN
             JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = extra.rel),
             'inserted', extra.inserted, 'updated', extra.updated, 'deleted', extra.deleted);
     END LOOP;
+    touched := ARRAY(SELECT no FROM cutover.after a WHERE a.run = p_run AND a.no BETWEEN p_low AND p_high AND a.effect);
     FOR part IN
-        SELECT t.* FROM cutover.target t WHERE t.run = p_run AND EXISTS (
-            SELECT FROM cutover.step s JOIN cutover.after a USING (run, no)
-            WHERE s.run = p_run AND s.batch = p_batch AND s.tbl = t.tbl AND s.last AND s.component = ANY (p_components) AND a.effect)
+        SELECT t.* FROM cutover.target t WHERE t.run = p_run AND t.tbl = ANY (ARRAY(
+            SELECT s.tbl FROM cutover.step s
+            WHERE s.run = p_run AND s.no = ANY (touched) AND s.last AND s.component = ANY (p_components)))
     LOOP
         EXECUTE format(
             'SELECT count(DISTINCT s.no), array_agg(DISTINCT x.name) FILTER (WHERE x.differs)
@@ -271,7 +273,12 @@ LANGUAGE plpgsql AS $body$
 DECLARE
     components integer[];
     missed integer[];
+    found integer[];
+    hits integer[];
     present integer[];
+    todo integer[];
+    low integer;
+    high integer;
     counted jsonb;
     own jsonb := '{}';
     part record;
@@ -283,11 +290,11 @@ DECLARE
     effects jsonb;
 BEGIN
     WITH mine AS (
-        INSERT INTO cutover.progress (run, direction, component, outcome)
-        SELECT DISTINCT p_run, 'apply', s.component, 'applied' FROM cutover.step s
+        INSERT INTO cutover.progress (run, direction, component, batch, outcome)
+        SELECT DISTINCT p_run, 'apply', s.component, p_batch, 'applied' FROM cutover.step s
         WHERE s.run = p_run AND s.batch = p_batch AND (p_only IS NULL OR s.component = p_only)
-          AND NOT EXISTS (SELECT FROM cutover.progress p
-                          WHERE p.run = p_run AND p.direction = 'apply' AND p.component = s.component)
+          AND s.component <> ALL (ARRAY(SELECT p.component FROM cutover.progress p
+                          WHERE p.run = p_run AND p.direction = 'apply' AND p.batch = p_batch))
         RETURNING component)
     SELECT coalesce(array_agg(component), '{}') INTO components FROM mine;
     IF components = '{}' THEN
@@ -295,42 +302,52 @@ BEGIN
     END IF;
     SET CONSTRAINTS ALL DEFERRED;
     counted := cutover.written();
+    PERFORM cutover.by_key(true);
     PERFORM cutover.judge(p_run, p_batch, components);
-    SELECT coalesce(array_agg(DISTINCT s.component), '{}') INTO missed
-    FROM cutover.step s LEFT JOIN cutover.before b USING (run, no)
-    WHERE s.run = p_run AND s.batch = p_batch AND s.first AND s.component = ANY (components)
-      AND (b.hit = 'miss' OR (s.action = 'u' AND b.hit IS NULL) OR (s.action = 'd' AND b.hit IS NULL AND s.copies > 1)
-           OR (s.action = 'd' AND b.hit IS NULL AND s.key = '{}'));
-    SELECT coalesce(array_agg(s.no), '{}') INTO present
-    FROM cutover.step s LEFT JOIN cutover.before b USING (run, no)
-    WHERE s.run = p_run AND s.batch = p_batch AND s.first AND s.component = ANY (components)
-      AND (b.hit = 'present' OR (s.action = 'd' AND b.hit IS NULL));
-    UPDATE cutover.progress SET outcome = 'missed', why = 'the row in new is no longer what it was when the bundle was made'
-    WHERE run = p_run AND direction = 'apply' AND component = ANY (missed);
+    PERFORM cutover.by_key(false);
+    SELECT min(x.no), max(x.no) INTO low, high
+    FROM (SELECT no FROM cutover.step WHERE run = p_run AND batch = p_batch OFFSET 0) x;
+    found := ARRAY(SELECT no FROM cutover.before WHERE run = p_run AND no BETWEEN low AND high);
+    hits := ARRAY(SELECT no FROM cutover.before WHERE run = p_run AND no BETWEEN low AND high AND hit IN ('hit', 'add'));
+    present := ARRAY(SELECT no FROM cutover.before WHERE run = p_run AND no BETWEEN low AND high AND hit = 'present');
+    -- A row to insert must not be there, one to update must; one to delete that is gone is done already.
+    missed := ARRAY(
+        SELECT DISTINCT component FROM cutover.step s
+        WHERE s.run = p_run AND s.batch = p_batch AND s.first AND s.component = ANY (components)
+          AND s.no <> ALL (hits) AND s.no <> ALL (present)
+          AND (s.no = ANY (found) OR s.action = 'u' OR (s.action = 'd' AND s.key = '{}')));
+    present := present || ARRAY(
+        SELECT s.no FROM cutover.step s
+        WHERE s.run = p_run AND s.batch = p_batch AND s.first AND s.action = 'd' AND s.component = ANY (components)
+          AND s.no <> ALL (found));
+    IF missed <> '{}' THEN
+        UPDATE cutover.progress SET outcome = 'missed', why = 'the row in new is no longer what it was when the bundle was made'
+        WHERE run = p_run AND direction = 'apply' AND batch = p_batch AND component = ANY (missed);
+    END IF;
+    todo := ARRAY(SELECT unnest(components) EXCEPT SELECT unnest(missed));
+    PERFORM cutover.by_key(true);
     FOR part IN
         SELECT s.level, s.tbl, s.action, s.cols, sum(s.copies) AS wanted, bool_or(NOT s.first) AS again
         FROM cutover.step s
-        WHERE s.run = p_run AND s.batch = p_batch AND s.component = ANY (components) AND s.component <> ALL (missed)
-          AND s.no <> ALL (present)
+        WHERE s.run = p_run AND s.batch = p_batch AND s.component = ANY (todo) AND s.no <> ALL (present)
         GROUP BY s.level, s.tbl, s.action, s.cols ORDER BY s.level, s.tbl, s.action, s.cols
     LOOP
         SELECT * INTO target FROM cutover.target WHERE run = p_run AND tbl = part.tbl;
         IF part.action = 'd' THEN
-            PERFORM cutover.refuse_children(p_run, p_batch, part.level, part.action, components, present || ARRAY(
-                SELECT no FROM cutover.step WHERE run = p_run AND batch = p_batch AND component = ANY (missed)), target)
+            PERFORM cutover.refuse_children(p_run, p_batch, part.level, part.action, todo, present, target)
             WHERE cardinality(target.key_columns) > 0;
         END IF;
         IF part.again THEN
             EXECUTE format(
                 'INSERT INTO cutover.before (run, no, hit, image) SELECT s.run, s.no, ''hit'', (t.*)::text
                  FROM cutover.step s JOIN %s t ON %s WHERE s.run = $1 AND s.batch = $2 AND s.level = $3 AND s.tbl = $4
-                   AND s.action = $5 AND s.cols = $6 AND s.component = ANY ($7) AND s.component <> ALL ($8) AND NOT s.first',
+                   AND s.action = $5 AND s.cols = $6 AND s.component = ANY ($7) AND NOT s.first',
                 target.scan, target.key_match)
-                USING p_run, p_batch, part.level, part.tbl, part.action, part.cols, components, missed;
+                USING p_run, p_batch, part.level, part.tbl, part.action, part.cols, todo;
         END IF;
         EXECUTE cutover.statement(target, part.action, part.cols) INTO n
             USING p_run, p_batch, part.level, part.tbl, part.action, part.cols,
-                  ARRAY(SELECT unnest(components) EXCEPT SELECT unnest(missed)), present;
+                  todo, present;
         IF n <> part.wanted THEN
             RAISE EXCEPTION '% of % rows of %.% could be written: something took the others away', n, part.wanted,
                 target.schema_name, target.table_name USING ERRCODE = 'CU002';
@@ -348,7 +365,7 @@ BEGIN
                 CASE WHEN cardinality(target.key_columns) = 0 THEN target.same ELSE target.key_match END)
                 INTO n, wanted
                 USING p_run, p_batch, part.level, part.tbl, part.action, part.cols,
-                      ARRAY(SELECT unnest(components) EXCEPT SELECT unnest(missed)), present;
+                      todo, present;
             IF n <> wanted THEN
                 RAISE EXCEPTION 'a trigger of %.% gave a row another key', target.schema_name, target.table_name
                     USING ERRCODE = 'CU002';
@@ -361,18 +378,21 @@ BEGIN
     END LOOP;
     SET CONSTRAINTS ALL IMMEDIATE;
     PERFORM cutover.refuse_orphans(p_run, p_batch, components);
-    effects := cutover.effects(p_run, p_batch, components, counted, own);
+    PERFORM cutover.by_key(false);
+    effects := cutover.effects(p_run, p_batch, components, low, high, counted, own);
     IF NOT p_rehearse THEN
         PERFORM cutover.refuse_effects(p_run, effects);
     END IF;
-    UPDATE cutover.progress p SET outcome = 'present'
-    WHERE p.run = p_run AND p.direction = 'apply' AND p.component = ANY (components) AND p.outcome = 'applied'
-      AND NOT EXISTS (SELECT FROM cutover.step s WHERE s.run = p_run AND s.batch = p_batch AND s.component = p.component
-                      AND s.no <> ALL (present));
+    IF present <> '{}' THEN
+        UPDATE cutover.progress p SET outcome = 'present'
+        WHERE p.run = p_run AND p.direction = 'apply' AND p.batch = p_batch AND p.component = ANY (todo)
+          AND p.component <> ALL (ARRAY(SELECT component FROM cutover.step s
+                                        WHERE s.run = p_run AND s.batch = p_batch AND s.no <> ALL (present)));
+    END IF;
     RETURN (SELECT jsonb_build_object(
         'applied', count(*) FILTER (WHERE outcome = 'applied'), 'present', count(*) FILTER (WHERE outcome = 'present'),
         'missed', count(*) FILTER (WHERE outcome = 'missed'), 'refused', 0, 'effects', effects)
-        FROM cutover.progress WHERE run = p_run AND direction = 'apply' AND component = ANY (components));
+        FROM cutover.progress WHERE run = p_run AND direction = 'apply' AND batch = p_batch AND component = ANY (components));
 END
 $body$;
 
@@ -400,8 +420,7 @@ DECLARE
     retry text := '';
 BEGIN
     PERFORM cutover.must_hold();
-    PERFORM set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-            set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true);
+    PERFORM set_config('jit', 'off', true);
     IF (SELECT r.state FROM cutover.run r WHERE run = p_run) IS DISTINCT FROM
        (CASE p_direction WHEN 'apply' THEN 'drawn' ELSE 'undoing' END) THEN
         RAISE EXCEPTION 'the run is not in the state for this' USING ERRCODE = 'CU010';
@@ -439,8 +458,8 @@ BEGIN
                     retry := said;
                     one := '{}';
                 ELSE
-                    INSERT INTO cutover.progress (run, direction, component, outcome, why)
-                    VALUES (p_run, p_direction, part, 'refused', concat_ws(': ', said, nullif(detail, '')));
+                    INSERT INTO cutover.progress (run, direction, component, batch, outcome, why)
+                    VALUES (p_run, p_direction, part, p_batch, 'refused', concat_ws(': ', said, nullif(detail, '')));
                     one := '{"refused": 1}';
             END CASE;
         END;

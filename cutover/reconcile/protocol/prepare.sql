@@ -79,6 +79,15 @@ CREATE OR REPLACE FUNCTION cutover.same_row(p_left text[], p_right text[]) RETUR
                   array_to_string(p_left, ', '), array_to_string(p_right, ', '))
 $body$;
 
+-- Rows of the target are found by their key, one by one: a wrong estimate must not turn a batch into a scan.
+CREATE OR REPLACE FUNCTION cutover.by_key(p_on boolean) RETURNS void LANGUAGE plpgsql AS $body$
+BEGIN
+    PERFORM set_config('enable_hashjoin', CASE WHEN p_on THEN 'off' ELSE 'on' END, true),
+            set_config('enable_mergejoin', CASE WHEN p_on THEN 'off' ELSE 'on' END, true),
+            set_config('enable_seqscan', CASE WHEN p_on THEN 'off' ELSE 'on' END, true);
+END
+$body$;
+
 -- One apply at a time: a session-level advisory lock, which an orphaned backend keeps until it ends.
 CREATE OR REPLACE FUNCTION cutover.take_lock() RETURNS boolean LANGUAGE sql AS $body$
     SELECT pg_try_advisory_lock(1668641647, 1986359924)

@@ -101,11 +101,13 @@ CREATE TABLE IF NOT EXISTS cutover.progress (
     run uuid NOT NULL,
     direction text NOT NULL CHECK (direction IN ('apply', 'undo')),
     component integer NOT NULL,
+    batch integer NOT NULL,
     outcome text NOT NULL CHECK (outcome IN ('applied', 'present', 'missed', 'undone', 'refused')),
     why text NOT NULL DEFAULT '',
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (run, direction, component)
 );
+CREATE INDEX IF NOT EXISTS progress_batch ON cutover.progress (run, direction, batch);
 
 -- The row that a step found, and how it was judged: hit, present, add, miss.
 CREATE TABLE IF NOT EXISTS cutover.before (

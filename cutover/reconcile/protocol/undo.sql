@@ -15,18 +15,19 @@ DECLARE
     effects jsonb;
 BEGIN
     WITH mine AS (
-        INSERT INTO cutover.progress (run, direction, component, outcome)
-        SELECT DISTINCT p_run, 'undo', s.component, 'undone' FROM cutover.step s
-        JOIN cutover.progress a ON a.run = p_run AND a.direction = 'apply' AND a.component = s.component AND a.outcome = 'applied'
-        WHERE s.run = p_run AND s.batch = p_batch AND (p_only IS NULL OR s.component = p_only)
-          AND NOT EXISTS (SELECT FROM cutover.progress p
-                          WHERE p.run = p_run AND p.direction = 'undo' AND p.component = s.component)
+        INSERT INTO cutover.progress (run, direction, component, batch, outcome)
+        SELECT p_run, 'undo', a.component, p_batch, 'undone' FROM cutover.progress a
+        WHERE a.run = p_run AND a.direction = 'apply' AND a.batch = p_batch AND a.outcome = 'applied'
+          AND (p_only IS NULL OR a.component = p_only)
+          AND a.component <> ALL (ARRAY(SELECT p.component FROM cutover.progress p
+                          WHERE p.run = p_run AND p.direction = 'undo' AND p.batch = p_batch))
         RETURNING component)
     SELECT coalesce(array_agg(component), '{}') INTO components FROM mine;
     IF components = '{}' THEN
         RETURN jsonb_build_object('applied', 0, 'present', 0, 'missed', 0, 'refused', 0, 'effects', '[]'::jsonb);
     END IF;
     SET CONSTRAINTS ALL DEFERRED;
+    PERFORM cutover.by_key(true);
     counted := cutover.written();
     -- Every row must still be what the apply left; rows that it deleted must still be gone.
     FOR target IN SELECT t.* FROM cutover.target t WHERE t.run = p_run AND EXISTS (

@@ -1,0 +1,176 @@
+"""How many guarded changes a second an apply does, and what live writers feel of it.
+
+``python -m tests.bench.apply [--rows 5000000] [--changes 200000]``: a table as in the reconcile bench (bigint key, bigint, numeric,
+text, timestamptz, nullable text) on new, updates 70 %, inserts 20 %, deletes 10 %, each change a component of its
+own. In the same run, the denominator: the same updates by COPY into a temporary table and one ``UPDATE ... FROM``,
+unguarded and not undoable. Counts are asserted before any figure is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from cutover.reconcile.apply import Bounds, apply_bundle
+from cutover.reconcile.bundle import Step
+from cutover.reconcile.undo import undo_bundle
+from tests.apply.support import Maker, fence
+from tests.world.postgres import Postgres
+
+SCHEMA = """
+create table orders (id bigserial primary key, user_id bigint, total numeric(12,2), status text, at timestamptz, note text);
+insert into orders (user_id, total, status, at, note)
+select i % 100000, (i % 10000)::numeric / 100, 'status ' || i % 7, timestamptz '2025-01-01 00:00:00+00' + i * interval '1 second',
+       case when i % 3 = 0 then 'note ' || i end
+from generate_series(1, {rows}) i;
+create index on orders (user_id);
+vacuum analyze orders;
+"""
+
+
+@dataclass(slots=True)
+class Live:
+    """One user after the other: an update by key and a read, as fast as a web app would."""
+
+    url: str
+    low: int
+    high: int
+    seconds: list[float] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        chance = random.Random(7)
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            while not self.stop.is_set():
+                key = chance.randint(self.low, self.high)
+                began = time.perf_counter()
+                connection.execute("update orders set note = 'live' where id = %s", (key,))
+                self.seconds.append(time.perf_counter() - began)
+                time.sleep(0.005)
+
+
+def latency(url: str, low: int, high: int, during: object) -> tuple[float, float, int]:
+    """Run ``during`` beside two live writers; return median and p99 in ms, and how many writes."""
+    writers = [Live(url, low, high) for _ in range(2)]
+    threads = [threading.Thread(target=writer.run) for writer in writers]
+    for thread in threads:
+        thread.start()
+    try:
+        during()  # type: ignore[operator]
+    finally:
+        for writer in writers:
+            writer.stop.set()
+        for thread in threads:
+            thread.join()
+    seconds = sorted(x for writer in writers for x in writer.seconds)
+    return statistics.median(seconds) * 1000, seconds[int(len(seconds) * 0.99)] * 1000, len(seconds)
+
+
+def value(row: int) -> list[str | None]:
+    """The row as the schema made it, as text."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S+00", time.gmtime(1735689600 + row))
+    return [
+        str(row), str(row % 100000), f"{(row % 10000) / 100:.2f}", f"status {row % 7}", at,
+        f"note {row}" if row % 3 == 0 else None,
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--changes", type=int, default=200_000)
+    parser.add_argument("--batch", type=int, default=0)
+    options = parser.parse_args()
+    settings = {"shared_buffers": "1GB", "max_wal_size": "8GB"}
+    with Postgres(settings) as server, tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        url = server.create_database("bench", sql="")
+        with psycopg.connect(url, autocommit=True) as connection:
+            for statement in SCHEMA.format(rows=options.rows).split(";\n"):
+                connection.execute(statement.encode())
+        print(f"{os.cpu_count()} cores, PostgreSQL, {options.rows:,} rows made in {time.monotonic() - began:.0f} s")
+        half = options.rows // 2
+        chance = random.Random(1)
+        keys = chance.sample(range(1, half), options.changes)
+        maker = Maker(url, Path(folder))
+        meta = maker.table("orders")
+        steps: list[list[Step]] = []
+        for number, key in enumerate(keys):
+            row = value(key)
+            if number % 10 < 7:
+                post = [*row[:3], "merged", row[4], f"late {key}"]
+                steps.append([maker.step("orders", row, post, meta=meta)])
+            elif number % 10 < 9:
+                steps.append([maker.step("orders", None, [str(10_000_000_000 + key), *row[1:]], meta=meta)])
+            else:
+                steps.append([maker.step("orders", row, None, meta=meta)])
+        began = time.monotonic()
+        bundle = maker.bundle(steps, tables={"orders": meta})
+        print(f"bundle of {len(steps):,} changes written (with apply.sql) in {time.monotonic() - began:.1f} s")
+
+        updates = [key for number, key in enumerate(keys) if number % 10 < 7]
+        began = time.monotonic()
+        with psycopg.connect(url) as connection:
+            connection.execute("create temp table plain (id bigint, status text, note text) on commit drop")
+            with connection.cursor().copy("copy plain from stdin") as copy:
+                for key in updates:
+                    copy.write_row((key, "merged", f"late {key}"))
+            connection.execute("analyze plain")
+            changed = connection.execute("update orders o set status = p.status, note = p.note from plain p where o.id = p.id")
+            assert changed.rowcount == len(updates)
+            plain = len(updates) / (time.monotonic() - began)
+            connection.rollback()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("vacuum orders")
+        print(f"denominator, COPY + one UPDATE ... FROM, unguarded: {plain:,.0f} rows/s")
+
+        calm = latency(url, half + 1, options.rows, lambda: time.sleep(8))
+        took: dict[str, float] = {}
+        steady: dict[str, float] = {}
+
+        def apply() -> None:
+            batches: list[tuple[float, int]] = []
+
+            def progress(done: int, total: int, what: str) -> None:
+                if "rehears" not in what:
+                    batches.append((time.monotonic(), done))
+
+            start = time.monotonic()
+            result = apply_bundle(
+                bundle, url, fence=fence(), progress=progress, bounds=Bounds(rows=500), batch_rows=options.batch or None
+            )
+            took["apply"] = time.monotonic() - start
+            steady["apply"] = (batches[-1][1] - batches[0][1]) / (batches[-1][0] - batches[0][0])
+            assert (result.applied, result.left, result.effects) == (len(steps), (), ())
+
+        storm = latency(url, half + 1, options.rows, apply)
+        with psycopg.connect(url) as connection:
+            row = connection.execute(
+                "select count(*) filter (where status = 'merged'), count(*) filter (where id >= 10000000000), count(*) from orders"
+            ).fetchone()
+        inserted = sum(number % 10 in {7, 8} for number in range(len(keys)))
+        deleted = sum(number % 10 == 9 for number in range(len(keys)))
+        assert row == (len(updates), inserted, options.rows + inserted - deleted), row
+        start = time.monotonic()
+        undone = undo_bundle(bundle, url)
+        took["undo"] = time.monotonic() - start
+        assert undone.undone == len(steps)
+        whole = len(steps) / took["apply"]
+        print(f"apply, guarded, with both images: {steady['apply']:,.0f} changes/s while it runs (x {plain / steady['apply']:.1f}),")
+        print(f"  {whole:,.0f} changes/s from start to end ({took['apply']:.1f} s: staging, rehearsal, result)")
+        print(f"undo: {len(steps) / took['undo']:,.0f} changes/s ({took['undo']:.1f} s)")
+        print(f"live writers before: median {calm[0]:.2f} ms, p99 {calm[1]:.2f} ms ({calm[2]} writes)")
+        print(f"live writers during: median {storm[0]:.2f} ms, p99 {storm[1]:.2f} ms ({storm[2]} writes)")
+
+
+if __name__ == "__main__":
+    main()

@@ -33,6 +33,7 @@ class _State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Member:
+    name: str
     resolver: Resolver
     state: _State
     standing: Standing | None
@@ -107,17 +108,17 @@ def _why_unasked(evidence: Evidence, name: str) -> str:
 def _member(evidence: Evidence, resolver: Resolver, name: str, rtype: str, change: datetime | None) -> _Member:
     standing = evidence.resolvers.standing(resolver.id, name, rtype)
     if standing is None:
-        return _Member(resolver, _State.SILENT, None)
+        return _Member(name, resolver, _State.SILENT, None)
     present = standing.at >= evidence.began and not evidence.resolvers.is_void(resolver)
     if present and standing.now.leads_to_old:
-        return _Member(resolver, _State.OLD, standing)
+        return _Member(name, resolver, _State.OLD, standing)
     if present and standing.now is Answer.NEW:
-        return _Member(resolver, _State.NEW, standing)
+        return _Member(name, resolver, _State.NEW, standing)
     if standing.last_old is not None:
         since_change = change is None or standing.last_old >= change
-        return _Member(resolver, _State.SILENT_ON_OLD if since_change else _State.WAS_OLD_BEFORE, standing)
+        return _Member(name, resolver, _State.SILENT_ON_OLD if since_change else _State.WAS_OLD_BEFORE, standing)
     silent = not present or standing.now in {Answer.TIMEOUT, Answer.MALFORMED}
-    return _Member(resolver, _State.SILENT if silent else _State.ODD, standing)
+    return _Member(name, resolver, _State.SILENT if silent else _State.ODD, standing)
 
 
 def _still_old(subject: str, name: str, required: list[_Member], now: datetime) -> list[Outcome]:
@@ -202,6 +203,7 @@ def _by_operator(members: Iterable[_Member]) -> dict[str, list[_Member]]:
 
 
 def _named(members: Iterable[_Member], now: datetime) -> str:
+    """Name some resolvers with what they give; where a hop below the name is what is stale, name it too."""
     return listed(_one(x, now) for x in members)
 
 
@@ -213,7 +215,8 @@ def _one(member: _Member, now: datetime) -> str:
         return f"{resolver} (on old at {say_instant(standing.last_old, now)}, nothing definite since)"
     if member.state is _State.OLD:
         left = f", {standing.remaining} s left" if standing.remaining is not None else ""
-        return f"{resolver} ({standing.now.value}{left})"
+        hop = f" of {shown(standing.stale)}" if standing.stale not in {"", member.name} else ""
+        return f"{resolver} ({standing.now.value}{left}{hop})"
     return f"{resolver} ({standing.now.value})"
 
 

@@ -35,6 +35,7 @@ class Standing:
         remaining: the TTL left in its latest answer, seconds: of what has to expire before an old answer ends,
             else the shortest; None without records.
         addresses: terminal addresses of its latest answer.
+        stale: the owner of what has to expire before an old answer ends: the hop that is behind; "" otherwise.
         records: its latest answer.
         expires: when the longest-lived record of its latest answer runs out; kept while it is silent.
         fetched_after: an instant after which it fetched that answer, None when nothing tells: only what was
@@ -48,6 +49,7 @@ class Standing:
     addresses: tuple[str, ...]
     dropped: int = 0
     error: str = ""
+    stale: str = ""
     records: tuple[Record, ...] = ()
     expires: datetime | None = None
     fetched_after: datetime | None = None
@@ -195,6 +197,7 @@ def _next(before: Standing | None, reply: Reply, seen: ResolverAnswers, sides: S
         addresses_in(reply.answer, seen.rtype),
         reply.dropped,
         reply.error,
+        upper[-1].owner if answer.leads_to_old and upper else "",
         reply.answer,
         expires,
         fetched_after,

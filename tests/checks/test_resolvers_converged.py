@@ -20,6 +20,7 @@ from tests.checks.kit import (
     Story,
     a,
     authority,
+    cname,
     make_plan,
     panel,
     polled,
@@ -71,6 +72,15 @@ def test_one_required_on_old_or_mixed_is_named_with_its_remaining_ttl() -> None:
         assert "41 s" in said
         assert "r1" not in said
         assert not [x for x in story.findings(CHECK) if x.status is PASS]
+
+
+def test_the_hop_that_is_stale_is_named() -> None:
+    edge = "edge.example.com."
+    story = Story(make_plan(old=["ingress.porter.example"]))
+    target = "ingress.porter.example."
+    given = reply(cname(edge, 3000), cname(target, 41, edge), a(STRANGER, 7, target))
+    story.round(0, authority(0, reply(a(NEW))), panel(0, *FIVE), polled(0, every(ON_NEW, r3=given)))
+    assert "r3 (old, 41 s left of edge.example.com)" in story.said(CHECK, FAIL)
 
 
 @pytest.mark.parametrize("silence", [TIMEOUT, reply(rcode="SERVFAIL"), reply(a(STRANGER)), NXDOMAIN])

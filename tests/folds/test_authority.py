@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from cutover.answers import Answer
 from cutover.folds.authority import RRset
+from cutover.observations.dns import Outcome, Record, Reply
 from tests.checks.kit import NAME, NEW, NEW6, OLD, STRANGER, TIMEOUT, Story, a, authority, cname, make_plan, reply, t
 
 
@@ -128,8 +133,6 @@ def test_rotating_answers_do_not_fill_memory_nor_push_out_an_old_version() -> No
 
 
 def test_https_counts_once_such_a_record_was_seen() -> None:
-    from cutover.observations.dns import Record
-
     story = Story()
     story.round(0, authority(0, reply(a(NEW))), authority(0, reply(rcode="NOTIMP"), rtype="HTTPS"))
     assert set(story.evidence.authority.sightings(NAME)) == {"A"}
@@ -137,3 +140,110 @@ def test_https_counts_once_such_a_record_was_seen() -> None:
     story.round(10, authority(10, reply(a(NEW))), authority(10, reply(https), rtype="HTTPS"))
     assert {x.answer for x in story.evidence.authority.sightings(NAME)["HTTPS"]} == {Answer.OLD}
     assert story.evidence.authority.window(NAME).last_old == t(10)
+
+
+@pytest.mark.parametrize(
+    ("second", "gone"),
+    [
+        (reply(rcode="NXDOMAIN"), True),
+        (reply(), True),
+        (reply(rcode="REFUSED"), False),
+        (reply(rcode="SERVFAIL"), False),
+        (reply(a(OLD, 60), aa=False), False),
+        (Reply(Outcome.MALFORMED, authoritative=True, rcode="NOERROR"), False),
+    ],
+)
+def test_only_an_authoritys_word_ends_a_version(second: Reply, gone: bool) -> None:
+    story = Story()
+    story.round(0, authority(0, reply(a(OLD, 3600))))
+    story.round(10, authority(10, reply(a(OLD, 60)), second))
+    served = story.evidence.authority.versions(NAME)[RRset(NAME, "A", 3600, frozenset({OLD}))]
+    assert (served.gone == t(10)) is gone
+
+
+def test_a_zone_without_servers_ends_nothing() -> None:
+    story = Story()
+    story.round(0, authority(0, reply(a(OLD, 3600))))
+    story.round(10, replace(authority(10, reply()), answers=()))
+    assert story.evidence.authority.versions(NAME)[RRset(NAME, "A", 3600, frozenset({OLD}))].gone is None
+
+
+def test_another_types_answer_ends_nothing_and_an_address_in_its_place_ends_a_cname() -> None:
+    story = Story(make_plan(types=["A", "AAAA"]))
+    story.round(0, authority(0, reply(a(OLD, 3600))), authority(0, reply(), rtype="AAAA"))
+    story.round(10, authority(10, reply(), rtype="AAAA"))
+    high = RRset(NAME, "A", 3600, frozenset({OLD}))
+    assert story.evidence.authority.versions(NAME)[high].gone is None
+    story.round(20, authority(20, reply(cname("edge.example.com.", 300))))
+    assert story.evidence.authority.versions(NAME)[high].gone == t(20)
+    story.round(30, authority(30, reply(a(OLD, 60))))
+    pointer = RRset(NAME, "CNAME", 300, frozenset({"edge.example.com."}))
+    assert story.evidence.authority.versions(NAME)[pointer].gone == t(30)
+
+
+def test_a_chain_in_one_answer_is_kept_to_its_end_unless_a_declared_target_comes() -> None:
+    edge, target = "edge.example.com.", "ingress.porter.example."
+    story = Story(make_plan(old=[OLD, target]))
+    story.round(0, authority(0, reply(cname(edge, 300), a(OLD, 60, edge))))
+    (first, _) = story.evidence.authority.sightings(NAME)["A"]
+    assert [x.owner for x in first.rrsets] == [NAME, edge]
+    story.round(10, authority(10, reply(cname(edge, 300), cname(target, 200, edge), a(OLD, 60, target))))
+    (first, _) = story.evidence.authority.sightings(NAME)["A"]
+    assert [x.owner for x in first.rrsets] == [NAME, edge]
+    assert set(story.evidence.authority.sightings(NAME)) == {"A"}
+
+
+def test_below_a_declared_target_only_a_lead_back_to_old_counts() -> None:
+    new, old = "sst.example.com.", "ingress.porter.example."
+    for target, end, expected in (
+        (new, STRANGER, Answer.NEW),
+        (new, OLD, Answer.OLD),
+        (old, STRANGER, Answer.OLD),
+        (old, NEW, Answer.OLD),
+    ):
+        story = Story(make_plan(old=[OLD, old], new=[NEW, new]))
+        below = authority(0, reply(a(end, owner=target)), name=target, hop=2, in_plan=False)
+        story.round(0, authority(0, reply(cname(target))), below)
+        assert {x.answer for x in story.evidence.authority.sightings(NAME)["A"]} == {expected}, (target, end)
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ((reply(a(NEW)), reply(rcode="NXDOMAIN")), Answer.NXDOMAIN),
+        ((reply(a(NEW)), reply(a(OLD))), Answer.MIXED),
+        ((reply(a(NEW)), TIMEOUT), Answer.TIMEOUT),
+        ((TIMEOUT, TIMEOUT), Answer.TIMEOUT),
+        ((reply(a(NEW)), reply(a(NEW))), Answer.NEW),
+    ],
+)
+def test_servers_of_the_next_hop_that_differ(ends: tuple[Reply, Reply], expected: Answer) -> None:
+    edge = "edge.example.com."
+    story = Story()
+    story.round(0, authority(0, reply(cname(edge))), authority(0, *ends, name=edge, hop=2))
+    assert {x.answer for x in story.evidence.authority.sightings(NAME)["A"]} == {expected}
+
+
+def test_a_loop_or_a_hop_that_nobody_asked_is_on_neither_side() -> None:
+    edge = "edge.example.com."
+    story = Story().round(0, authority(0, reply(cname(edge))), authority(0, reply(cname(NAME, owner=edge)), name=edge))
+    assert {x.answer for x in story.evidence.authority.sightings(NAME)["A"]} == {Answer.OTHER}
+    for below in ([], [replace(authority(0, reply(), name=edge), answers=())]):
+        lost = Story().round(0, authority(0, reply(cname(edge))), *below)
+        assert {x.answer for x in lost.evidence.authority.sightings(NAME)["A"]} == {Answer.OTHER}
+
+
+def test_silence_is_silence_whatever_its_flags() -> None:
+    story = Story().round(0, authority(0, TIMEOUT))
+    assert {x.answer for x in story.evidence.authority.sightings(NAME)["A"]} == {Answer.TIMEOUT}
+
+
+def test_known_since_is_the_first_sighting_of_any_or_of_one_rrset() -> None:
+    edge = "edge.example.com."
+    story = Story()
+    story.round(5, authority(5, reply(cname(edge))))
+    story.round(9, authority(9, reply(cname(edge))), authority(9, reply(a(OLD, owner=edge)), name=edge, hop=2))
+    assert story.evidence.authority.known_since(NAME) == t(5)
+    assert story.evidence.authority.known_since(NAME, edge, "A") == t(9)
+    assert story.evidence.authority.known_since(NAME, edge, "AAAA") is None
+    assert story.evidence.authority.known_since("other.example.com.") is None

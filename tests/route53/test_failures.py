@@ -114,14 +114,21 @@ def test_a_server_error_is_retried_and_then_told(account: Account, observe: Obse
 
 @pytest.mark.parametrize(("error", "says"), [(EXPIRED, "have expired"), (BAD_KEY, "does not accept")])
 def test_bad_credentials_are_said_and_read_anew_in_the_next_round(
-    account: Account, observe: Observe, zone: HostedZone, error: CloudError, says: str
+    account: Account,
+    observe: Observe,
+    zone: HostedZone,
+    monkeypatch: pytest.MonkeyPatch,
+    error: CloudError,
+    says: str,
 ) -> None:
     account.fail("*", error)
     failures = failures_in(observe())
     assert says in failures["route53"].error
     assert set(failures) == {"route53", "cloudtrail"}
     account.heal()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "renewed")
     assert failures_in(observe()) == {}
+    assert account.signed_by == "renewed"
 
 
 def test_without_credentials_nothing_is_sent(

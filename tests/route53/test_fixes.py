@@ -100,7 +100,9 @@ def test_every_kind_of_switch_is_accepted_as_one_batch(
 ) -> None:
     account.put(zone, *old)
     before = sets(zone)
-    run(aws, fixes.change_batch_command(zone.id, fixes.switch(as_seen(observe), new, 60)))
+    changes = fixes.switch(as_seen(observe), new, 60)
+    assert [x.action for x in changes] == sorted(x.action for x in changes), "what goes makes room first"
+    run(aws, fixes.change_batch_command(zone.id, changes))
     assert {x["Type"]: [v["Value"] for v in x["ResourceRecords"]] for x in sets(zone)} == expected
     assert {x["TTL"] for x in sets(zone)} == {60}
     run(aws, fixes.change_batch_command(zone.id, fixes.restore(before, as_seen(observe))))
@@ -130,10 +132,26 @@ def test_one_family_left_behind_is_switched_alone(
     assert [x["ResourceRecords"][0]["Value"] for x in sets(zone)] == [NEW, "2001:db8::20"]
 
 
+def test_each_family_keeps_what_is_its_own(aws: Aws, account: Account, zone: HostedZone, observe: Observe) -> None:
+    four = record("app.example.com", "A", 60, OLD, SetIdentifier="x", Weight=3)
+    six = record("app.example.com", "AAAA", 60, "2001:db8::10", SetIdentifier="x", Weight=7)
+    account.put(zone, four, six)
+    run(aws, fixes.change_batch_command(zone.id, fixes.switch(as_seen(observe), [NEW, "2001:db8::20"], 60)))
+    assert [(x["Type"], x["Weight"], x["ResourceRecords"][0]["Value"]) for x in sets(zone)] == [
+        ("A", 3, NEW),
+        ("AAAA", 7, "2001:db8::20"),
+    ]
+
+
 def test_long_ttls_come_back_and_aliases_stay(aws: Aws, account: Account, zone: HostedZone, observe: Observe) -> None:
-    account.put(zone, record("app.example.com", "A", 60, NEW), alias("app.example.com", "AAAA", "lb.elb.amazonaws.com"))
+    account.put(
+        zone,
+        record("app.example.com", "A", 60, NEW),
+        alias("app.example.com", "AAAA", "lb.elb.amazonaws.com"),
+        record("app.example.com", "HTTPS", 86400, "1 . alpn=h2"),
+    )
     run(aws, fixes.change_batch_command(zone.id, fixes.raise_ttl(as_seen(observe), 3600)))
-    assert [x.get("TTL") for x in sets(zone)] == [3600, None]
+    assert [(x["Type"], x.get("TTL")) for x in sets(zone)] == [("A", 3600), ("AAAA", None), ("HTTPS", 86400)]
 
 
 def test_the_apex_points_at_cloudfront_by_alias(aws: Aws, account: Account, zone: HostedZone) -> None:

@@ -15,6 +15,7 @@ Example::
 from __future__ import annotations
 
 import json
+import re
 import threading
 import urllib.request
 import uuid
@@ -119,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
     def _body(self) -> bytes:
+        signed = re.search(r"Credential=([^/]+)/", self.headers.get("authorization", ""))
+        self.server.world.account.signed_by = signed[1] if signed else ""
         return self.rfile.read(int(self.headers.get("content-length") or 0))
 
     def _send(self, status: int, kind: str, body: bytes) -> None:

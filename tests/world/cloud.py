@@ -89,6 +89,7 @@ class Account:
         trail_delay: how long an event takes until LookupEvents shows it.
         page_size: at most so many items a page, to make clients page.
         calls: requests by operation, refused ones included.
+        signed_by: the access key of the last request.
         on_change: called with a zone after its record sets changed.
         now: the clock; tests set it back to write history.
     """
@@ -101,6 +102,7 @@ class Account:
         self.trail_delay = timedelta(0)
         self.page_size = 100
         self.calls: Counter[str] = Counter()
+        self.signed_by = ""
         self.on_change: Callable[[HostedZone], None] = lambda _: None
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._faults: dict[str, tuple[CloudError, float]] = {}

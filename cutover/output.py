@@ -8,13 +8,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 from cutover.durations import iso
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 _PLAIN = str.maketrans(
-    {"✗": "x", "✓": "v", "…": "~", "→": ">", "×": "x", "≤": "<", "—": "-", "·": ".", "█": "#", "░": "."}
+    {"✗": "x", "✓": "v", "…": "~", "→": ">", "×": "x", "≤": "<", "—": "-", "–": "-", "·": ".", "•": "*"}
+    | {"█": "#", "░": ".", "▒": "o", "\xa0": " ", "“": '"', "”": '"', "’": "'"}
 )
 
 
@@ -92,10 +93,44 @@ def _plain(value: object) -> Any:
 
 def _write(stream: TextIO, text: str) -> None:
     """Write a line; a locale that lacks a character gets a plainer one instead of a crash."""
-    encoding = stream.encoding or "ascii"
+    stream.write(plainer(text, stream.encoding) + "\n")
+    stream.flush()
+
+
+def plainer(text: str, encoding: str | None) -> str:
+    """Return text as an encoding can hold it: unchanged where it can, with plainer marks where it cannot."""
+    encoding = encoding or "ascii"
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):
-        text = text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
-    stream.write(text + "\n")
-    stream.flush()
+        return text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def plain_stdout() -> IO[str]:
+    """Return stdout for libraries that write themselves: what its encoding lacks comes out plainer."""
+    return cast("IO[str]", _Plainer(sys.stdout))
+
+
+class _Plainer:
+    """As much of a text stream as rich needs, before another."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:
+        return self._stream.encoding or "ascii"
+
+    def write(self, text: str) -> int:
+        self._stream.write(plainer(text, self._stream.encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()

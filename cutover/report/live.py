@@ -15,26 +15,33 @@ from rich.text import Text
 from cutover.answers import Answer
 from cutover.check import Severity, Status
 from cutover.durations import say_duration, say_instant
+from cutover.folds.story import old_share
 from cutover.observations.gate import Judged
-from cutover.output import Output
+from cutover.output import Output, plain_stdout
+from cutover.report.chart import share_text
 from cutover.report.finding_text import MARKS, clean
 from cutover.rounds import Judgement, Rounds
 from cutover.verdict import Verdict, blockers, is_split_brain
 
+_NARROW = 70
 _STYLE = {
     Answer.NEW: "green",
     Answer.OLD: "red",
     Answer.MIXED: "red",
     Answer.OTHER: "yellow",
 }
+_CELL = {Answer.NEW: "█", Answer.OLD: "▒", Answer.MIXED: "▒"}
+"""What a class is drawn with: without colours the bar must still tell new from old; the rest is a dot."""
 _VERDICT_STYLE = {
     Verdict.CONVERGED: "bold green",
     Verdict.CONVERGING: "bold yellow",
     Verdict.INCONCLUSIVE: "bold yellow",
     Verdict.SPLIT_BRAIN: "bold white on red",
 }
-_BAR = 24
+_ROOMS = {"origin": "origins", "traffic": "traffic", "database": "databases"}
+_BAR = 20
 _ROWS = 12
+_WORST = [Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.PASS]
 
 
 def round_line(judgement: Judgement) -> str:
@@ -65,11 +72,12 @@ def frame(judgement: Judgement, soak_seconds: float, now: datetime, width: int) 
     head.append(f" {judged.verdict.upper()} ", _VERDICT_STYLE.get(Verdict(judged.verdict), "bold"))
     head.append(f"  round ended {judged.at:%H:%M:%S} UTC", "dim")
     parts.append(head)
-    parts.append(_names_table(judgement, soak_seconds, width))
+    narrow = width < _NARROW
+    parts += _names_lines(judgement, soak_seconds) if narrow else [_names_table(judgement, soak_seconds)]
     old = _old_rows(judged)
     if old:
-        parts.append(_old_table(old, now))
-    parts.append(_origins_line(judged))
+        parts += _old_lines(old) if narrow else [_old_table(old)]
+    parts += [_room_line(judged, room, title) for room, title in _ROOMS.items()]
     parts += _missing_lines(judged, now)
     if judged.not_before is not None:
         parts.append(Text(f"not before: {say_instant(judged.not_before, now)}"))
@@ -85,7 +93,7 @@ class LiveView:
 
     def __init__(self, rounds: Rounds, output: Output) -> None:
         self._rounds = rounds
-        self._console = Console(no_color=not output.colour, highlight=False)
+        self._console = Console(file=plain_stdout(), no_color=not output.colour, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> LiveView:
@@ -119,24 +127,32 @@ def _counts(rows: Sequence[Mapping[str, object]]) -> list[tuple[str, int]]:
 
 
 def _counts_text(rows: Sequence[Mapping[str, object]]) -> str:
-    return " ".join(f"{count} {kind}" for kind, count in _counts(rows)) or "no answers"
+    return ", ".join(f"{count} {kind}" for kind, count in _counts(rows)) or "no answers"
 
 
-def _names_table(judgement: Judgement, soak_seconds: float, width: int) -> Table:
+def _names_table(judgement: Judgement, soak_seconds: float) -> Table:
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
     table.add_column("name", overflow="fold")
     table.add_column("resolvers")
-    if width >= 70:
-        table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True)
     table.add_column("soak", no_wrap=True)
     for name, rows in _rows_by_name(judgement.judged).items():
-        held = judgement.judged.soaked.get(name, 0.0)
-        cells: list[RenderableType] = [Text(name.rstrip(".")), Text(_counts_text(rows))]
-        if width >= 70:
-            cells.append(_bar(rows))
-        cells.append(Text(f"{say_duration(held)} of {say_duration(soak_seconds)}"))
-        table.add_row(*cells)
+        held = _held_text(judgement, name, soak_seconds)
+        table.add_row(Text(name.rstrip(".")), Text(_counts_text(rows)), _bar(rows), Text(held))
     return table
+
+
+def _names_lines(judgement: Judgement, soak_seconds: float) -> list[RenderableType]:
+    lines: list[RenderableType] = []
+    for name, rows in _rows_by_name(judgement.judged).items():
+        lines.append(Text(name.rstrip("."), "bold"))
+        lines.append(Text(f"  {_counts_text(rows)}"))
+        lines.append(Text(f"  soak {_held_text(judgement, name, soak_seconds)}"))
+    return lines
+
+
+def _held_text(judgement: Judgement, name: str, soak_seconds: float) -> str:
+    return f"{say_duration(judgement.judged.soaked.get(name, 0.0))} of {say_duration(soak_seconds)}"
 
 
 def _bar(rows: Sequence[Mapping[str, object]]) -> Text:
@@ -149,8 +165,8 @@ def _bar(rows: Sequence[Mapping[str, object]]) -> Text:
     for place, (kind, count) in enumerate(counts):
         cells = _BAR - drawn if place == len(counts) - 1 else max(1, round(_BAR * count / total))
         cells = min(cells, _BAR - drawn)
-        style = _STYLE.get(Answer(kind), "dim") if kind in set(Answer) else "dim"
-        bar.append("█" * cells, style)
+        answer = Answer(kind) if kind in set(Answer) else None
+        bar.append((_CELL.get(answer, "·") if answer else "·") * cells, _STYLE.get(answer, "dim") if answer else "dim")
         drawn += cells
     return bar
 
@@ -164,30 +180,55 @@ def _old_rows(judged: Judged) -> list[Mapping[str, object]]:
     ]
 
 
-def _old_table(rows: Sequence[Mapping[str, object]], now: datetime) -> Table:
+def _old_table(rows: Sequence[Mapping[str, object]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", title=None)
     for column in ("still on old", "operator", "answer", "TTL left"):
         table.add_column(column, overflow="fold")
     for row in rows[:_ROWS]:
-        left = row.get("remaining_ttl")
-        answer = str(row["class"]) if row["class"] in {"old", "mixed"} else f"{row['class']}, was old"
         table.add_row(
-            clean(str(row["resolver"])),
-            clean(str(row["operator"])),
-            Text(f"{answer} ({row['type']})", "red"),
-            f"{left} s" if left is not None else "-",
+            Text(clean(str(row["resolver"]))),
+            Text(clean(str(row["operator"]))),
+            Text(_answer_text(row), "red"),
+            _left_text(row) or "-",
         )
     if len(rows) > _ROWS:
         table.add_row(f"... and {len(rows) - _ROWS} more", "", "", "")
     return table
 
 
-def _origins_line(judged: Judged) -> Text:
-    line = Text("origins: ", "dim")
-    checks = [x for x in judged.findings if x.check.startswith("origin.") and x.status is not Status.SKIP]
-    for finding in checks:
-        line.append(f"{MARKS[finding.status]} {finding.check.removeprefix('origin.')}  ", "")
-    return line if checks else Text("origins: not in the plan", "dim")
+def _old_lines(rows: Sequence[Mapping[str, object]]) -> list[RenderableType]:
+    lines: list[RenderableType] = [Text("still on old:", "dim")]
+    for row in rows[:_ROWS]:
+        left = _left_text(row)
+        said = _answer_text(row) + (f", {left} left" if left else "")
+        lines.append(Text(f"  {clean(str(row['resolver']))}: {said}", "red"))
+    return [*lines, Text(f"  ... and {len(rows) - _ROWS} more")] if len(rows) > _ROWS else lines
+
+
+def _answer_text(row: Mapping[str, object]) -> str:
+    answer = str(row["class"]) if row["class"] in {"old", "mixed"} else f"{row['class']}, was old"
+    return f"{answer} ({row['type']})"
+
+
+def _left_text(row: Mapping[str, object]) -> str:
+    left = row.get("remaining_ttl")
+    return f"{left} s" if left is not None else ""
+
+
+def _room_line(judged: Judged, room: str, title: str) -> Text:
+    line = Text(f"{title}: ", "dim")
+    found = [x for x in judged.findings if x.check.startswith(f"{room}.") and x.status is not Status.SKIP]
+    if not found:
+        return Text(f"{title}: not in the plan", "dim")
+    share = old_share(judged) if room == "traffic" else None
+    if share is not None:
+        line.append(f"{share_text(share)} on old  ", "bold")
+    marks: dict[str, Status] = {}
+    for finding in found:
+        name = finding.check.removeprefix(f"{room}.")
+        marks[name] = min(marks.get(name, finding.status), finding.status, key=_WORST.index)
+    line.append("  ".join(f"{MARKS[status]}\N{NO-BREAK SPACE}{name}" for name, status in marks.items()))
+    return line
 
 
 def _missing_lines(judged: Judged, now: datetime) -> list[RenderableType]:

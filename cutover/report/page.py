@@ -42,6 +42,7 @@ _ROOMS = {"origin": "Origins", "edge": "Edge", "traffic": "Traffic", "database":
 _ANSWERS = ("new", "old", "mixed")
 _CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _SHOWN_ROWS = 40
+_MOST_ROWS = 2000
 _SHOWN_EVENTS = 200
 
 Row = Mapping[str, object]
@@ -204,9 +205,10 @@ def _missing(judged: Judged, now: datetime) -> str:
     for finding in found:
         until = f" → {_instant(finding.until, now)}" if finding.until else ""
         fix = f"<pre>{_said(finding.fix)}</pre>" if finding.fix else ""
+        word = _STATUS_WORD[finding.status].capitalize()
         lines.append(
             f'<li class="{_STATUS_TONE[finding.status]}">'
-            f"<strong>{MARKS[finding.status]} {_STATUS_WORD[finding.status].capitalize()}: {_said(finding.subject)}</strong>"
+            f"<strong>{MARKS[finding.status]} {word}: {_said(finding.subject)}</strong>"
             f"<p>{_said(finding.message)}{until} "
             f'<span class="soft"><code>cutover explain {_said(finding.check)}</code></span></p>{fix}</li>'
         )
@@ -245,7 +247,9 @@ def _resolvers(rows: Sequence[Row]) -> str:
         more = f" (the first {_SHOWN_ROWS})" if len(trouble) > _SHOWN_ROWS else ""
         parts.append(f"<h3>Not on new{more}</h3>{_answers_table(trouble[:_SHOWN_ROWS])}")
     parts.append(f"<h3>By country</h3>{_countries(ordered)}")
-    parts.append(f"<details><summary>Every answer ({len(rows)})</summary>{_answers_table(ordered)}</details>")
+    more = f", of which {_MOST_ROWS} are shown: <code>cutover status --json</code>" if len(rows) > _MOST_ROWS else ""
+    every = _answers_table(ordered[:_MOST_ROWS])
+    parts.append(f"<details><summary>Every answer ({len(rows)}{more})</summary>{every}</details>")
     return "".join(parts)
 
 
@@ -337,10 +341,11 @@ def _override(entry: Overridden) -> str:
 
 
 def _sign_off(entry: SignedOff) -> str:
+    gate = ", ".join(f"{key} = {value}" for key, value in entry.gate_changes.items())
     facts = {
         "Names": _names(entry),
         "Not seen": entry.bound.removeprefix("Not seen: "),
-        "Gate values that are not the default": ", ".join(f"{k} = {v}" for k, v in entry.gate_changes.items()) or "none",
+        "Gate values that are not the default": gate or "none",
         "Ledger head": entry.ledger_head,
         "Plan": entry.plan_hash,
     }

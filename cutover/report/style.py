@@ -80,7 +80,8 @@ pre{background:var(--card);padding:.6rem .8rem;border-radius:.3rem;white-space:p
 table{border-collapse:collapse;width:100%;font-size:.93rem}
 th,td{text-align:left;vertical-align:top;padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--line)}
 th{color:var(--soft);font-weight:600;font-size:.85rem}td.n,th.n{text-align:right}
-table.count{max-width:40rem}table.count :is(th,td.n){overflow-wrap:normal}table.count td:first-child{min-width:5.8rem}
+table.count{max-width:40rem}table.count :is(th,td.n){overflow-wrap:normal}
+table.count td:first-child{min-width:5.8rem}
 figure{margin:0}figcaption{font-size:.93rem;margin-bottom:.5rem}
 figcaption span{display:inline-block;margin-right:1.4rem}
 .key{display:inline-block;width:1.8rem;border-top:3px solid;vertical-align:middle;margin-right:.4rem}
@@ -95,7 +96,8 @@ svg path{fill:none;stroke-width:2.5;stroke-linejoin:round}svg path.dot{stroke-wi
 svg .c1{stroke:var(--c1)}svg .c2{stroke:var(--c2);stroke-dasharray:7 4}svg .c2.dot{stroke-dasharray:none}
 details summary{cursor:pointer;padding:.4rem 0;color:var(--c1)}
 footer{margin-top:2.5rem;padding-top:.6rem;border-top:1px solid var(--line);font-size:.9rem;color:var(--soft)}
-@media (min-width:44rem){table.time td:nth-child(-n+3){white-space:nowrap}table.found{table-layout:fixed}table.found th:nth-child(1){width:16%}
+@media (min-width:44rem){table.time td:nth-child(-n+3){white-space:nowrap}
+table.found{table-layout:fixed}table.found th:nth-child(1){width:16%}
 table.found th:nth-child(2){width:21%}table.found th:nth-child(3){width:21%}}
 @media (max-width:44rem){
 h1{font-size:2rem}dl.facts{grid-template-columns:1fr 1fr}dl.facts div{padding:.5rem .6rem}

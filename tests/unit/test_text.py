@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from cutover import output as output_module
 from cutover.check import Finding, Severity, Status
 from cutover.durations import iso, parse_duration, say_duration, say_instant
 from cutover.observations.gate import Judged
@@ -184,7 +183,7 @@ def test_colours_only_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_locale_without_unicode_gets_plainer_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
-    monkeypatch.setattr(output_module.sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
     Output().text("✗ TTL ≤ 60 → ü")
     assert raw.getvalue() == b"x TTL < 60 > \\xfc\n"
 

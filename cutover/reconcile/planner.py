@@ -18,6 +18,7 @@ from cutover.reconcile.base import DumpBase
 from cutover.reconcile.catalogue import read_catalogue
 from cutover.reconcile.diff import diff_table
 from cutover.reconcile.dump import read_dump
+from cutover.reconcile.lineage import prove_lineage
 from cutover.reconcile.model import Schema, Side, Table, TableName, Tally
 from cutover.reconcile.options import Options
 from cutover.reconcile.scan import Advance
@@ -251,6 +252,7 @@ def _read_all(
             store.finish(table.name, instants, _summary(diff))
         diffs.append(diff)
         advance(Advance(fraction=1.0, rows=sum(diff.rows.values())))
+    prove_lineage(sources, schema, diffs)
     for database in sources.databases:
         database.check_alive()
     return schema, diffs

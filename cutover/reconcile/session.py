@@ -398,6 +398,9 @@ _CONFIGURATION = (
     "permission denied for database",
     "invalid connection option",
     "invalid URI",
+    "invalid integer value",
+    "invalid sslmode value",
+    "could not translate host name",
     "missing \"=\"",
     "certificate",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from cutover.evidence import Evidence
@@ -16,37 +16,65 @@ ALARM = "cutover fence && cutover reconcile --estimate && cutover reconcile"
 SIDES = ("old", "new")
 
 
-class State(NamedTuple):
-    """The last verified state of the two databases.
+_ROUND = timedelta(seconds=30)
+_GAP_INTERVALS = 3
+
+
+class Since(NamedTuple):
+    """From when on a write counts.
 
     Attributes:
-        at: when they were last known to hold the same rows, by side; None while nothing changed yet.
+        at: what was written later is one too many.
+        earliest: what was written before is none; in between nobody knows.
+    """
+
+    at: datetime
+    earliest: datetime
+
+
+class State(NamedTuple):
+    """The last state in which the two databases were known to agree.
+
+    Attributes:
+        old, new: by side; None while nothing has changed yet.
         how: ``the change`` or ``the last verified reconcile``, or why there is none.
     """
 
-    old: datetime | None
-    new: datetime | None
+    old: Since | None
+    new: Since | None
     how: str
 
 
-def change_of(plan: Plan, evidence: Evidence) -> tuple[datetime | None, str]:
-    """Return when the first of the names left old: from then on a write on old is one too many."""
-    moves = [changed(plan, evidence, name) for name in plan.names]
-    known = [(move.at, move.how) for move in moves if move.at is not None]
+def change_of(plan: Plan, evidence: Evidence, side: str) -> tuple[Since | None, str]:
+    """Return when the first of the names left old: from then on a write on old is one too many.
+
+    A change that the plan or CloudTrail dates is an instant. Otherwise it lies between the last sighting of old
+    and the first of new: an instant when somebody watched all the while, else a stretch of time.
+    """
+    moves = [(changed(plan, evidence, name), name) for name in plan.names]
+    known = [(move.at, name) for move, name in moves if move.at is not None]
     if not known:
-        return None, moves[0].how if moves else "the plan has no name"
-    return min(known)
+        return None, moves[0][0].how if moves else "the plan has no name"
+    at, name = min(known)
+    window = evidence.authority.window(name)
+    if at != window.first_new or window.last_old is None:
+        return Since(at, at), ""
+    if at - window.last_old > _GAP_INTERVALS * plan.gate.interval + _ROUND:
+        return Since(at, evidence.databases.marked_between(window.last_old, at) or window.last_old), ""
+    read = evidence.databases.read_near(side, at, min(_ROUND, plan.gate.interval))
+    return Since(read, read), ""
 
 
 def verified_state(plan: Plan, evidence: Evidence) -> State:
     """Return the change, or the last ``reconcile --verify`` that balanced if that is later."""
-    at, how = change_of(plan, evidence)
-    if at is None:
-        return State(None, None, f"the change has not been seen: {how}")
-    verified = [evidence.databases.verified_at(side) for side in SIDES]
-    if verified[0] is not None and verified[0] > at:
-        return State(verified[0], verified[1], "the last verified reconcile")
-    return State(at, at, "the change")
+    old, why_not = change_of(plan, evidence, "old")
+    new, _ = change_of(plan, evidence, "new")
+    if old is None or new is None:
+        return State(None, None, f"the change has not been seen: {why_not}")
+    at_old, at_new = (evidence.databases.verified_at(side) for side in SIDES)
+    if at_old is not None and at_new is not None and at_old > old.earliest:
+        return State(Since(at_old, at_old), Since(at_new, at_new), "the last verified reconcile")
+    return State(old, new, "the change")
 
 
 def configured(plan: Plan, side: str) -> bool:
@@ -64,12 +92,12 @@ def why_unread(plan: Plan, evidence: Evidence, side: str) -> str:
     return f"{side}'s database could not be read: {failure.error if failure is not None else 'it was not asked'}"
 
 
-def written(plan: Plan, evidence: Evidence, side: str, since: datetime) -> Written:
+def written(plan: Plan, evidence: Evidence, side: str, since: Since) -> Written:
     """Return what a side wrote since an instant; unknown when this round could not read it."""
-    found = evidence.databases.written(side, since)
+    found = evidence.databases.written(side, since.at, earliest=since.earliest)
     unread = why_unread(plan, evidence, side)
     if unread:
-        return Written(since, found.until, found.total, found.rows, found.first, unread)
+        return Written(since.at, found.until, found.total, found.rows, found.first, unread)
     return found
 
 

@@ -34,9 +34,9 @@ def old_quiet(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome
         return
     found = written(plan, evidence, "old", state.old)
     limit = plan.gate.max_old_writes
-    measured: dict[str, Any] = {"rows": found.total, "limit": limit, "since": state.old}
+    measured: dict[str, Any] = {"rows": found.total, "limit": limit, "since": state.old.at}
     measured |= {"tables": {table: rows.total for table, rows in sorted(found.rows.items())}}
-    since = f"since {state.how} at {clock(state.old)}"
+    since = f"since {state.how} at {clock(state.old.at)}"
     if found.total > limit:
         newest = _newest(evidence)
         last = f"; newest rows: {newest}" if newest else ""

@@ -29,15 +29,15 @@ def rollback_safe(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Out
     if plan.gate.writes == "none" or not configured(plan, "new"):
         yield skipped(subject, "the plan has no database on new to look at")
         return
-    at, _ = change_of(plan, evidence)
-    if at is None:
+    change, _ = change_of(plan, evidence, "new")
+    if change is None:
         yield passed(subject, "nothing has been switched yet: there is nothing to switch back")
         return
-    found = written(plan, evidence, "new", at)
+    found = written(plan, evidence, "new", change)
     rows = found.kinds
     measured: dict[str, Any] = {"inserted": rows.inserted, "updated": rows.updated, "deleted": rows.deleted}
     if found.total:
-        since = found.first[1] if found.first is not None else at
+        since = found.first[1] if found.first is not None else change.at
         least = "at least " if found.unknown else ""
         yield warned(
             subject,
@@ -47,6 +47,10 @@ def rollback_safe(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Out
             **measured,
         )
     elif found.unknown:
-        yield unknown(subject, f"whether new took writes since {clock(at)} is not known: {found.unknown}", **measured)
+        yield unknown(
+            subject, f"whether new took writes since {clock(change.at)} is not known: {found.unknown}", **measured
+        )
     else:
-        yield passed(subject, f"new has taken no writes since {clock(at)}: switching back loses nothing", **measured)
+        yield passed(
+            subject, f"new has taken no writes since {clock(change.at)}: switching back loses nothing", **measured
+        )

@@ -35,8 +35,8 @@ def split_brain(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outco
     old = written(plan, evidence, "old", state.old)
     new = written(plan, evidence, "new", state.new)
     limit = plan.gate.max_old_writes
-    since = f"since {state.how} at {clock(state.old)}"
-    measured: dict[str, Any] = {"old": old.total, "new": new.total, "since": state.old}
+    since = f"since {state.how} at {clock(state.old.at)}"
+    measured: dict[str, Any] = {"old": old.total, "new": new.total, "since": state.old.at}
     if old.total > limit and new.total:
         began = max(found.first[0] for found in (old, new) if found.first is not None)
         yield failed(

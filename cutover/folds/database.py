@@ -7,10 +7,9 @@ was written in it is not known.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from cutover.observations.base import Observation
@@ -103,6 +102,8 @@ class DatabaseFold:
         self._first: dict[str, datetime] = {}
         self._last: dict[str, DatabaseReading] = {}
         self._steps: dict[str, list[Step]] = {"old": [], "new": []}
+        self._baseline: datetime | None = None
+        self._fence: datetime | None = None
         self.verified: ReconcileVerified | None = None
 
     def add(self, observation: Observation) -> None:
@@ -112,7 +113,15 @@ class DatabaseFold:
                 self._read(observation)
             case BaselineTaken(counters=counters):
                 self._read(counters)
-            case FenceProven(counters=counters) | FenceReleased(counters=counters):
+                self._baseline = counters.at
+            case FenceProven(counters=counters):
+                if counters is not None:
+                    self._read(counters)
+                if observation.side == "old":
+                    proven_now = counters.at if counters is not None and observation.proven else None
+                    self._fence = (self._fence or proven_now) if observation.proven else None
+            case FenceReleased(counters=counters):
+                self._fence = None
                 if counters is not None:
                     self._read(counters)
             case ReconcileVerified():
@@ -133,19 +142,26 @@ class DatabaseFold:
         reading = self.verified.old if side == "old" else self.verified.new
         return (reading or self.verified.old).at
 
-    def written(self, side: str, since: datetime) -> Written:
-        """Return what a database wrote after an instant, as far as the readings prove it."""
+    def written(self, side: str, since: datetime, *, earliest: datetime | None = None) -> Written:
+        """Return what a database wrote after an instant, as far as the readings prove it.
+
+        Args:
+            side: ``old`` or ``new``.
+            since: what is written later is proof.
+            earliest: where the instant is only known to lie in a stretch of time, its beginning: what is written
+                inside it may be before or after.
+        """
+        earliest = earliest if earliest is not None else since
         first, last = self._first.get(side), self._last.get(side)
         if first is None or last is None:
             return Written(since, None, unknown="its counters were never read")
-        rows: Counter[str] = Counter()
         by_table: dict[str, Rows] = {}
         when: tuple[datetime, datetime] | None = None
         unknown = ""
-        if first > since:
+        if first > earliest:
             unknown = f"its counters were first read at {_clock(first)}: what it wrote before is not known"
         for step in self._steps[side]:
-            if step.after <= since:
+            if step.after <= earliest:
                 continue
             between = f"{_clock(step.before)} and {_clock(step.after)}"
             if step.broken:
@@ -160,11 +176,28 @@ class DatabaseFold:
                 continue
             when = when or (step.before, step.after)
             for table, each in step.rows.items():
-                rows[table] += each.total
                 by_table[table] = by_table.get(table, Rows()).plus(each)
         if last.in_recovery:
             unknown = unknown or "it is a standby: its counters are not the primary's"
-        return Written(since, last.at, sum(rows.values()), by_table, when, unknown)
+        return Written(since, last.at, sum(rows.total for rows in by_table.values()), by_table, when, unknown)
+
+    def marked_between(self, earliest: datetime, latest: datetime) -> datetime | None:
+        """Return when, between two instants, the base was last taken or old was last proven to be fenced.
+
+        What old wrote before a baseline is in the copy; behind a fence it writes nothing.
+        """
+        marks = [mark for mark in (self._baseline, self._fence) if mark is not None and earliest <= mark <= latest]
+        return max(marks, default=None)
+
+    def read_near(self, side: str, instant: datetime, slack: timedelta) -> datetime:
+        """Return the reading that stands for an instant: the first one after it, if it came within ``slack``."""
+        first = self._first.get(side)
+        if first is not None and instant < first <= instant + slack:
+            return first
+        for step in self._steps[side]:
+            if step.before < instant < step.after <= instant + slack:
+                return step.after
+        return instant
 
     def _read(self, reading: DatabaseReading) -> None:
         side = reading.side

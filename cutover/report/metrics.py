@@ -30,7 +30,7 @@ def metrics_text(judged: Judged) -> str:
             lines += [f"# HELP {name} {_HELP[name]}", f"# TYPE {name} gauge"]
             before = name
         inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-        lines.append(f"{name}{{{inside}}} {value:g}" if inside else f"{name} {value!r}")
+        lines.append(f"{name}{{{inside}}} {value!r}" if inside else f"{name} {value!r}")
     return "\n".join(lines) + "\n"
 
 

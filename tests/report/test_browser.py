@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cutover.check import Status
 from cutover.report.page import status_page
+from cutover.verdict import Verdict
 from tests.report import chromium, scenes
 from tests.report.test_page import HOSTILE, Markup, hostile_page
 
@@ -52,9 +54,9 @@ def test_nothing_sticks_out_of_the_screen(tmp_path: Path, width: int) -> None:
     long = "a-very-long-name-that-nobody-breaks." * 6 + "example.com"
     rows = [scenes.row(1, "old", resolver=long, country=long), *scenes.rows(3)]
     shown = scenes.judged(
-        scenes.Verdict.CONVERGING,
+        Verdict.CONVERGING,
         *scenes.converging().findings,
-        scenes.finding("origin.tls", scenes.Status.FAIL, long, long, fix=scenes.FIX + long),
+        scenes.finding("origin.tls", Status.FAIL, long, long, fix=scenes.FIX + long),
         names=(long + ".",),
         soaked={long + ".": 10.0},
         summary={"resolvers": rows},

@@ -227,7 +227,7 @@ def _room_line(judged: Judged, room: str, title: str) -> Text:
     for finding in found:
         name = finding.check.removeprefix(f"{room}.")
         marks[name] = min(marks.get(name, finding.status), finding.status, key=_WORST.index)
-    line.append("  ".join(f"{MARKS[status]}\N{NO-BREAK SPACE}{name}" for name, status in marks.items()))
+    line.append("  ".join(f"{MARKS[status]} {name}" for name, status in marks.items()))
     return line
 
 

@@ -17,6 +17,7 @@ from cutover.reconcile.bundle import Accounted, Component, DatabaseMeta, MappedI
 from cutover.reconcile.bundlefile import BundleWriter
 from cutover.reconcile.cells import Cell
 from cutover.reconcile.model import PINNED_SETTINGS, Decision, ForeignKey, TableName
+from cutover.reconcile.staging import qualified
 
 FENCED = datetime(2025, 11, 12, 7, 0, tzinfo=UTC)
 READ = FENCED + timedelta(minutes=5)
@@ -50,19 +51,18 @@ class Maker:
             self.database, self.identifier = row
 
     def table(self, name: str, **more: Any) -> TableMeta:
-        schema, _, table = name.rpartition(".")
         with psycopg.connect(self.url) as connection:
             rows = connection.execute(
                 """SELECT attname, format_type(atttypid, atttypmod), attgenerated <> '', attidentity = 'a'
                    FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
                    ORDER BY attnum""",
-                (f'"{schema or "public"}"."{table}"',),
+                (qualified(name_of(name)),),
             ).fetchall()
             key = connection.execute(
                 """SELECT attname FROM pg_index i CROSS JOIN LATERAL unnest(indkey::int2[]) WITH ORDINALITY k (a, n)
                    JOIN pg_attribute ON attrelid = indrelid AND attnum = k.a
                    WHERE indrelid = to_regclass(%s) AND indisprimary ORDER BY n""",
-                (f'"{schema or "public"}"."{table}"',),
+                (qualified(name_of(name)),),
             ).fetchall()
         values: dict[str, Any] = {
             "columns": tuple(row[0] for row in rows),
@@ -171,7 +171,6 @@ def state(url: str, *tables: str) -> dict[str, list[str]]:
         for name, value in PINNED_SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, false)", (name, value))
         for table in tables:
-            schema, _, name = table.rpartition(".")
-            query = f'SELECT (t.*)::text FROM "{schema or "public"}"."{name}" t ORDER BY 1'
+            query = f"SELECT (t.*)::text FROM {qualified(name_of(table))} t ORDER BY 1"
             found[table] = [row[0] for row in connection.execute(query.encode())]
     return found

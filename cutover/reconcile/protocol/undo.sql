@@ -45,26 +45,25 @@ BEGIN
             CONTINUE;
         END IF;
         FOR hit IN EXECUTE format(
-            'SELECT s.component, s.no, s.action, a.image AS wanted, x.image FROM cutover.step s
+            'SELECT y.* FROM (SELECT s.component, s.no, s.action, a.image AS wanted, x.image FROM cutover.step s
              LEFT JOIN cutover.after a USING (run, no) LEFT JOIN cutover.before b USING (run, no)
              LEFT JOIN LATERAL (SELECT (t.*)::text AS image FROM %s t WHERE %s FOR UPDATE) x ON true
              WHERE s.run = $1 AND s.batch = $2 AND s.tbl = $3 AND s.component = ANY ($4) AND s.last
                AND (a.no IS NOT NULL OR (s.action = ''d'' AND b.hit = ''hit''))
-             ORDER BY s.no', target.scan, target.key_match) USING p_run, p_batch, target.tbl, components
+             ORDER BY s.no OFFSET 0) y WHERE y.image IS DISTINCT FROM y.wanted', target.scan, target.key_match)
+            USING p_run, p_batch, target.tbl, components
         LOOP
-            IF hit.image IS DISTINCT FROM hit.wanted THEN
-                refused := refused || hit.component;
-                UPDATE cutover.progress SET outcome = 'refused', why = concat_ws('; ', nullif(why, ''), format('%s.%s %s %s',
-                    target.schema_name, target.table_name,
-                    (SELECT array_to_string(key, ', ') FROM cutover.step WHERE run = p_run AND no = hit.no),
-                    CASE WHEN hit.image IS NULL THEN 'is gone since' WHEN hit.wanted IS NULL THEN 'exists again'
-                         ELSE 'was changed since' END))
-                WHERE run = p_run AND direction = 'undo' AND component = hit.component;
-            END IF;
+            refused := refused || hit.component;
+            UPDATE cutover.progress SET outcome = 'refused', why = concat_ws('; ', nullif(why, ''), format('%s.%s %s %s',
+                target.schema_name, target.table_name,
+                (SELECT array_to_string(key, ', ') FROM cutover.step WHERE run = p_run AND no = hit.no),
+                CASE WHEN hit.image IS NULL THEN 'is gone since' WHEN hit.wanted IS NULL THEN 'exists again'
+                     ELSE 'was changed since' END))
+            WHERE run = p_run AND direction = 'undo' AND batch = p_batch AND component = hit.component;
         END LOOP;
     END LOOP;
     UPDATE cutover.progress SET outcome = 'refused', why = coalesce(nullif(why, ''), 'rows without a key were changed since')
-    WHERE run = p_run AND direction = 'undo' AND component = ANY (refused);
+    WHERE run = p_run AND direction = 'undo' AND batch = p_batch AND component = ANY (refused);
     components := ARRAY(SELECT unnest(components) EXCEPT SELECT unnest(refused));
     FOR part IN
         SELECT s.level, s.tbl, s.action, coalesce(a.effect, false) AS effect, s.cols, sum(s.copies) AS wanted
@@ -96,7 +95,7 @@ BEGIN
     RETURN (SELECT jsonb_build_object(
         'applied', count(*) FILTER (WHERE outcome = 'undone'), 'present', 0, 'missed', 0,
         'refused', count(*) FILTER (WHERE outcome = 'refused'), 'effects', effects)
-        FROM cutover.progress WHERE run = p_run AND direction = 'undo' AND component = ANY (components || refused));
+        FROM cutover.progress WHERE run = p_run AND direction = 'undo' AND batch = p_batch AND component = ANY (components || refused));
 END
 $body$;
 

@@ -20,7 +20,7 @@ class Asked:
     """A :class:`Lookup` with a memory: the merge asks again and again while it looks for a fixpoint.
 
     A batch's rows are told apart by text. Where equality does not imply equal text (citext, numeric scale) or
-    the table is left out of the comparison, values are asked one by one, so that no answer is given away.
+    the table is left out of the comparison, a batch that finds something is halved until one value is left.
     """
 
     def __init__(self, schema: Schema, lookup: Lookup, changes: Iterable[Change]) -> None:
@@ -35,8 +35,8 @@ class Asked:
         known = self._known.setdefault((side, table, columns), {})
         missing = iter(sorted(set(values) - known.keys()))
         if not self._by_text(table, columns):
-            for each in missing:
-                known[each] = tuple(self._lookup.rows(side, Ask(table, columns, (each,))))
+            while batch := tuple(islice(missing, _BATCH)):
+                self._halve(side, Ask(table, columns, batch), known)
             return
         places = [self._schema.tables[table].places[column] for column in columns]
         while batch := tuple(islice(missing, _BATCH)):
@@ -44,6 +44,17 @@ class Asked:
             for row in self._lookup.rows(side, Ask(table, columns, batch)):
                 found.setdefault(tuple(row[place] or "" for place in places), []).append(row)
             known.update({each: tuple(found[each]) for each in batch})
+
+    def _halve(self, side: Side, ask: Ask, known: dict[Values, tuple[Row, ...]]) -> None:
+        """Ask for many values at once; where something is found, halve them until it is clear which one it was."""
+        values = ask.values
+        found = tuple(self._lookup.rows(side, ask))
+        if not found or len(values) == 1:
+            known.update(dict.fromkeys((_plain(each) for each in values), found))
+            return
+        middle = len(values) // 2
+        for part in (values[:middle], values[middle:]):
+            self._halve(side, ask._replace(values=part), known)
 
     def _by_text(self, table: TableName, columns: tuple[str, ...]) -> bool:
         known = self._schema.tables.get(table)
@@ -80,3 +91,7 @@ class Asked:
         if asked not in self._violations:
             self._violations[asked] = tuple(self._lookup.violations(side, table, constraint, plain))
         return self._violations[asked]
+
+
+def _plain(values: tuple[str | None, ...]) -> Values:
+    return tuple(value or "" for value in values)

@@ -95,6 +95,8 @@ def _refused_table(context: Context, table: Table) -> tuple[str, str] | None:
         return "no_table", "new has no such table"
     if must_be_decided(table):
         return "undecided_kind", f"{table.kind_from}: say [[database.table]] kind = \"merge\", \"queue\" or \"ignore\""
+    if table.name in context.facts.base_later:
+        return "base_later", context.facts.base_later[table.name]
     refusal = context.identities.refused_tables.get(table.name)
     return None if refusal is None else (refusal.reason, refusal.message)
 

@@ -106,7 +106,7 @@ class CrossRow:
                     if not key.json_path and self._changes(judged, key.columns):
                         want(key.to_table, key.to_columns, pick(table, judged.post, key.columns))
                 for unique in table.uniques:
-                    if _by_text(unique) and self._changes(judged, unique.columns):
+                    if unique.columns and self._changes(judged, unique.columns):
                         want(table.name, unique.columns, pick(table, judged.post, unique.columns))
             for key in self._pointing.get(table.name, ()):
                 if judged.pre is not None and not key.json_path and key.table in self._schema.tables:
@@ -246,10 +246,12 @@ class CrossRow:
             yield held.key, held.writer
 
     def _by_server(self, position: int, judged: Judged, rule: Unique | Constraint) -> Iterator[tuple[Key, int | None]]:
-        """Ask the server, where only it can compare: what new holds, and where rows mix, what old holds."""
+        """Ask the server, where only it can compare: what new holds, and where the sides mix, what old holds."""
         table, post = judged.table, judged.post or ()
         own = None if judged.pre is None else row_key(table, judged.pre)
-        for row in self._asked.violations(Side.NEW, table, rule, post):
+        columns = rule.columns or tuple(column.name for column in table.columns if not column.generated)
+        against_new = self._asked.violations(Side.NEW, table, rule, post) if self._may_collide(judged, rule) else ()
+        for row in against_new:
             key = row_key(table, row)
             if key == own:
                 continue
@@ -263,6 +265,9 @@ class CrossRow:
             other = self._judged[writer]
             if other.post is not None and not self._changes(other, rule.columns or table.column_names):
                 yield key, writer
+        if judged.old is not None and pick(table, judged.old, columns) == pick(table, post, columns):
+            # old itself holds this very row beside its others
+            return
         for row in self._asked.violations(Side.OLD, table, rule, post):
             key = row_key(table, row)
             writer = self._result.change_of(table.name, key)
@@ -270,9 +275,15 @@ class CrossRow:
                 continue
             self._watch(position, writer)
             other = self._judged[writer]
-            columns = rule.columns or tuple(c.name for c in table.columns if not c.generated)
             if other.post is not None and pick(table, other.post, columns) == pick(table, row, columns):
                 yield key, writer
+
+    def _may_collide(self, judged: Judged, rule: Unique | Constraint) -> bool:
+        """Tell whether new holds a row with these values at all: asked in batches, it spares the single questions."""
+        if isinstance(rule, Constraint) or not rule.columns:
+            return True
+        plain = plain_values(pick(judged.table, judged.post or (), rule.columns))
+        return plain is None or bool(self._asked.rows(Side.NEW, judged.table.name, rule.columns, plain))
 
     def _numbers(self, position: int, judged: Judged) -> _Why | None:
         """Find numbers that a sequence gave out on both sides beside the key: people know them, none may double."""

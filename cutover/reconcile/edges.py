@@ -143,6 +143,9 @@ class _Finder:
                         yield Edge(other_or_none, position, EdgeKind.GIVES_UP, constraint.columns, deferrable)
 
     def _by_server(self, position: int, each: Judged, rule: Unique) -> Iterator[Edge]:
+        plain = plain_values(pick(each.table, each.post or (), rule.columns)) if rule.columns else None
+        if plain is not None and not self._asked.rows(Side.NEW, each.table.name, rule.columns, plain):
+            return
         for row in self._asked.violations(Side.NEW, each.table, rule, each.post or ()):
             other = self._by_pre.get((each.table.name, row_key(each.table, row)))
             if other is not None and other != position:

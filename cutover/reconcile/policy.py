@@ -121,11 +121,17 @@ class Facts:
     Attributes:
         base: the kind of base, per table.
         base_sequence: the last value of each generated key's sequence when the base was taken, where known.
+        sequence_slack: by how much base's sequences may stand too high: WAL logs 32 values ahead, and a physical
+            copy (a point-in-time restore) wakes up at the logged value.
         clock_skew: seconds by which the two databases' clocks may differ.
+        base_later: tables whose base is younger than the copy, with the reason: what old wrote in between looks as if
+            new had deleted it.
     """
 
+    base_later: Mapping[TableName, str] = field(default_factory=dict)
     base: Mapping[TableName, BaseKind] = field(default_factory=dict)
     base_sequence: Mapping[TableName, int] = field(default_factory=dict)
+    sequence_slack: int = 0
     clock_skew: float = 0.0
 
     def kind(self, table: TableName) -> BaseKind:

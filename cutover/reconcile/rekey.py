@@ -123,7 +123,7 @@ def _incomplete(schema: Schema, changes: Iterable[Change], facts: Facts) -> dict
         last = facts.base_sequence.get(table.name)
         if last is None or not table.generated_key or change.new is None or change.table in found:
             continue
-        if re.fullmatch(r"-?\d+", change.key[0]) and int(change.key[0]) <= last:
+        if re.fullmatch(r"-?\d+", change.key[0]) and int(change.key[0]) <= last - facts.sequence_slack:
             found[change.table] = Refusal(
                 "base_incomplete",
                 f"base lacks {table.key[0]} {change.key[0]}, though its sequence stood at {last}: base is not complete",

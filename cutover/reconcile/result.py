@@ -104,7 +104,7 @@ class Result:
         for row in self._asked.rows(Side.NEW, table.name, columns, plain):
             writer = self.writer_of(table, row)
             if writer is not None and self._judged[writer].writes:
-                # a keyless row goes as often as its writer says, not more
+                # copies of a keyless row go only as often as their writer says
                 goes = self._judged[writer]
                 if table.key or goes.copies >= goes.change.new_count:
                     continue

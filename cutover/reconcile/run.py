@@ -35,6 +35,8 @@ from cutover.reconcile.summary import Summary, owners
 from cutover.reconcile.watermark import Watermarks
 
 STORE = "changes.sqlite"
+_LOGGED_AHEAD = 32
+"""SEQ_LOG_VALS of PostgreSQL's ``sequence.c``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +175,28 @@ def facts_of(sources: Sources, schema: Schema, diffs: list[TableDiff]) -> Facts:
         value = None if sequence is None else sequences.get(sequence)
         if value is not None:
             last[table.name] = value
+    slack = _LOGGED_AHEAD if _is_physical_copy(sources) else 0
+    later: dict[TableName, str] = {}
+    reached = _used(sources, schema, Side.NEW) if last else {}
+    for name, value in last.items():
+        used = reached.get(_key_sequence(schema.tables[name]) or name)
+        if (used or 0) < value - slack and kinds.get(name) in (BaseKind.DATABASE, BaseKind.DUMP):
+            later[name] = (
+                f"base's sequence stood at {value}, new's has only reached {used or 0}: base is younger than the copy"
+            )
     skew = abs(sources.old.info.clock_skew - sources.new.info.clock_skew)
-    return Facts(base=kinds, base_sequence=last, clock_skew=skew)
+    return Facts(base=kinds, base_sequence=last, sequence_slack=slack, base_later=later, clock_skew=skew)
+
+
+def _is_physical_copy(sources: Sources) -> bool:
+    """Tell whether base is old's own cluster at another time: a restored backup, a promoted standby, a snapshot."""
+    if not isinstance(sources.base, UrlBase):
+        return False
+    base, old = sources.base.database.info, sources.old.info
+    return bool(old.system_identifier) and (base.system_identifier, base.database) == (
+        old.system_identifier,
+        old.database,
+    )
 
 
 def _base_kind(sources: Sources, diff: TableDiff) -> BaseKind:
@@ -215,6 +237,7 @@ def _summary(
     for diff in diffs:
         if not diff.base_known and diff.old.total:
             unseen.append(f"{diff.table.name}: no base is known for its rows")
+    unseen += [f"{name}: {why}" for name, why in facts.base_later.items()]
     notes = [*schema.warnings, *sources.notes]
     notes += [f"{diff.table.name}: {note}" for diff in diffs for note in diff.notes]
     return Summary(

@@ -34,6 +34,7 @@ class Executor:
                 self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
             for step in component.steps:
                 self._step(step)
+            self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
     def _step(self, step: Step) -> None:
         table = self.meta.tables[step.table]
@@ -71,7 +72,7 @@ class Executor:
 
     def _cast(self, name: str, table: TableMeta) -> sql.Composable:
         kind = table.types[table.columns.index(name)]
-        return sql.SQL("CAST(%s AS {})").format(sql.SQL(kind))  # type: ignore[arg-type]
+        return sql.SQL("CAST(%s AS {})").format(sql.SQL(kind))
 
     def _assign(self, name: str, table: TableMeta) -> sql.Composable:
         return sql.SQL("{} = {}").format(sql.Identifier(name), self._cast(name, table))
@@ -135,6 +136,7 @@ def advance(connection: psycopg.Connection[Any], meta: Meta) -> None:
         highest = max(old or 0, new or 0)
         if highest:
             quoted = sql.Identifier(*name).as_string(connection)
-            query = sql.SQL("SELECT setval(%s, greatest(%s, (SELECT last_value FROM {})))").format(sql.Identifier(*name))
+            last = sql.SQL("SELECT last_value FROM {}").format(sql.Identifier(*name))
+            query = sql.SQL("SELECT setval(%s, greatest(%s, ({})))").format(last)
             connection.execute(query, (quoted, highest))
     connection.commit()

@@ -51,7 +51,12 @@ class Shape:
                 key=["order_id", "n"],
                 refers=[refers("order_id", "orders", on_delete="cascade", deferrable=self.deferrable)],
             ),
-            table("log", "user_id:bigint what:text", key=(), refers=[refers("user_id", "users", deferrable=self.deferrable)]),
+            table(
+                "log",
+                "user_id:bigint what:text",
+                key=(),
+                refers=[refers("user_id", "users", deferrable=self.deferrable)],
+            ),
         )
 
 
@@ -108,7 +113,9 @@ class Side:
         users, orders, lines, log = (self.state[name] for name in ("users", "orders", "lines", "log"))
         user, order, line = self._at("users", first), self._at("orders", first), self._at("lines", first)
         if what == 0:
-            users.append({"id": self._new_id("users", first), "email": text, "name": "n", "boss_id": self._id("users", second)})
+            users.append(
+                {"id": self._new_id("users", first), "email": text, "name": "n", "boss_id": self._id("users", second)}
+            )
         elif what == 1:
             orders.append(
                 {"id": self._new_id("orders", first), "user_id": self._id("users", second), "note": text, "total": "1"}

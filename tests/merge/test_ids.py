@@ -306,6 +306,8 @@ def test_a_key_below_base_s_sequence_means_that_base_is_incomplete() -> None:
     assert set(found.decisions().values()) == {"conflict:base_incomplete"}
     found = check([ORDERS], {}, rows, new, facts=Facts(base_sequence={name("orders"): 100}))
     assert found.decisions() == {"orders 101": "rekeyed", "orders 205": "apply"}
+    found = check([ORDERS], {}, rows, new, facts=Facts(base_sequence={name("orders"): 132}, sequence_slack=32))
+    assert found.decisions()["orders 101"] == "rekeyed"
     alone: Dicts = {"orders": [{"id": 99, "note": "x"}]}
     found = check([ORDERS], {}, alone, {}, facts=Facts(base_sequence={name("orders"): 150}))
     assert found.decisions() == {"orders 99": "apply"}

@@ -1,4 +1,4 @@
-"""The merge against drawn schemas and histories of both sides: nothing lost, sums that balance, constraints that hold."""
+"""The merge against drawn schemas and histories: nothing lost, sums that balance, constraints that hold."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from hypothesis import strategies as st
 from cutover.reconcile.accounting import accounted_json, sums, tally
 from cutover.reconcile.cells import NewId
 from cutover.reconcile.judged import Judged
-from cutover.reconcile.model import Decision, Tally
+from cutover.reconcile.model import Decision, Table, Tally
 from cutover.reconcile.model import Side as Of
 from tests.merge.histories import Record, Shape, Side, State, by_key, operations, shapes, violations
-from tests.merge.memory import Memory, Target, name
+from tests.merge.memory import Memory, Target, name, refers, table
 
-QUICK = settings(max_examples=int(os.environ.get("MERGE_EXAMPLES", "150")), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+History = list[tuple[int, int, int, str]]
+QUICK = settings(
+    max_examples=int(os.environ.get("MERGE_EXAMPLES", "150")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 CROSS = {"dependent", "unique", "child_in_new", "linked", "circular"}
 
 
-def worlds(shape: Shape, past: list[object], mine: list[object], theirs: list[object]) -> tuple[Side, Side, Side]:
-    base = Side(shape).run(past)  # type: ignore[arg-type]
-    return base, base.copy().run(mine), base.copy().run(theirs)  # type: ignore[arg-type]
+def worlds(shape: Shape, past: History, mine: History, theirs: History) -> tuple[Side, Side, Side]:
+    base = Side(shape).run(past)
+    return base, base.copy().run(mine), base.copy().run(theirs)
 
 
 class Merged:
@@ -31,7 +36,7 @@ class Merged:
     def __init__(self, base: Side, old: Side, new: Side) -> None:
         self.shape = base.shape
         self.base, self.old, self.new = base, old, new
-        self.memory = Memory.of(base.shape.tables, base.state, old.state, new.state)  # type: ignore[arg-type]
+        self.memory = Memory.of(base.shape.tables, base.state, old.state, new.state)
         self.outcome = self.memory.merge()
         self.judged = self.outcome.result.judged
         target = Target(self.memory.schema, self.memory.states[Of.NEW], self.memory.states[Of.OLD])
@@ -61,7 +66,7 @@ class Merged:
 
 @given(shapes, operations, operations, operations)
 @QUICK
-def test_nothing_is_lost_and_the_result_is_valid(shape: Shape, past: list[object], mine: list[object], theirs: list[object]) -> None:
+def test_nothing_is_lost_and_the_result_is_valid(shape: Shape, past: History, mine: History, theirs: History) -> None:
     merged = Merged(*worlds(shape, past, mine, theirs))
     assert not violations(shape, merged.result)
     _balances(merged)
@@ -75,7 +80,11 @@ def _balances(merged: Merged) -> None:
     old = {own.name: tally(each for each in changes if each.table == own.name) for own in merged.shape.tables}
     flipped = Memory(
         merged.memory.schema,
-        {Of.BASE: merged.memory.states[Of.BASE], Of.OLD: merged.memory.states[Of.NEW], Of.NEW: merged.memory.states[Of.OLD]},
+        {
+            Of.BASE: merged.memory.states[Of.BASE],
+            Of.OLD: merged.memory.states[Of.NEW],
+            Of.NEW: merged.memory.states[Of.OLD],
+        },
     ).changes()
     new = {own.name: tally(each for each in flipped if each.table == own.name) for own in merged.shape.tables}
     tables = sums(merged.judged, old, new)
@@ -99,7 +108,10 @@ def _old_is_there(merged: Merged) -> None:
         row = rows[tuple(expected[column] for column in each.table.key)]
         before = each.change.base or (None,) * len(row)
         for column, was in zip(each.table.column_names, before, strict=True):
-            if each.change.base is None or dict(zip(each.table.column_names, each.change.old, strict=True))[column] != was:
+            if (
+                each.change.base is None
+                or dict(zip(each.table.column_names, each.change.old, strict=True))[column] != was
+            ):
                 assert row[column] == expected[column], (each.label, column)
 
 
@@ -109,7 +121,9 @@ def _new_is_there(merged: Merged) -> None:
         if not own.key:
             _multiset_is_there(merged, own.name.name)
             continue
-        base, new, result = (by_key(own, side[own.name.name]) for side in (merged.base.state, merged.new.state, merged.result))
+        base, new, result = (
+            by_key(own, side[own.name.name]) for side in (merged.base.state, merged.new.state, merged.result)
+        )
         for key in base.keys() - new.keys():
             assert key not in result, (own.name, key)
         for key, row in new.items():
@@ -148,7 +162,7 @@ def _conflicts_are_real(merged: Merged) -> None:
 
 @given(shapes, operations, operations)
 @QUICK
-def test_where_new_did_nothing_the_result_is_old(shape: Shape, past: list[object], mine: list[object]) -> None:
+def test_where_new_did_nothing_the_result_is_old(shape: Shape, past: History, mine: History) -> None:
     merged = Merged(*worlds(shape, past, mine, []))
     for own in shape.tables:
         label = own.name.name
@@ -158,7 +172,7 @@ def test_where_new_did_nothing_the_result_is_old(shape: Shape, past: list[object
 
 @given(shapes, operations, operations)
 @QUICK
-def test_where_old_did_nothing_the_result_is_new(shape: Shape, past: list[object], theirs: list[object]) -> None:
+def test_where_old_did_nothing_the_result_is_new(shape: Shape, past: History, theirs: History) -> None:
     merged = Merged(*worlds(shape, past, [], theirs))
     assert merged.judged == ()
     assert merged.result == merged.new.state
@@ -166,7 +180,7 @@ def test_where_old_did_nothing_the_result_is_new(shape: Shape, past: list[object
 
 @given(shapes.filter(lambda shape: not shape.generated), operations, operations, operations)
 @QUICK
-def test_natural_keys_merge_the_same_both_ways(shape: Shape, past: list[object], mine: list[object], theirs: list[object]) -> None:
+def test_natural_keys_merge_the_same_both_ways(shape: Shape, past: History, mine: History, theirs: History) -> None:
     base, old, new = worlds(shape, past, mine, theirs)
     one, other = Merged(base, old, new), Merged(base, new, old)
     clean = [not any(each.decision is Decision.CONFLICT for each in side.judged) for side in (one, other)]
@@ -187,7 +201,7 @@ def _contested(merged: Merged) -> set[tuple[str, tuple[str, ...]]]:
 
 @given(shapes.filter(lambda shape: not shape.generated), operations, operations)
 @QUICK
-def test_the_same_on_both_sides_is_there_already(shape: Shape, past: list[object], both: list[object]) -> None:
+def test_the_same_on_both_sides_is_there_already(shape: Shape, past: History, both: History) -> None:
     base, old, _ = worlds(shape, past, both, [])
     merged = Merged(base, old, old.copy())
     keyed = [each for each in merged.judged if each.table.key]
@@ -196,7 +210,9 @@ def test_the_same_on_both_sides_is_there_already(shape: Shape, past: list[object
         assert merged.result[label] == old.state[label]
 
 
-@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 9)), unique_by=(lambda p: p[0], lambda p: p[1]), max_size=6))
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 9)), unique_by=(lambda p: p[0], lambda p: p[1]), max_size=6)
+)
 def test_any_renumbering_is_simultaneous(pairs: list[tuple[int, int]]) -> None:
     people = table_of_people()
     old = {
@@ -207,12 +223,12 @@ def test_any_renumbering_is_simultaneous(pairs: list[tuple[int, int]]) -> None:
     outcome = Memory.of(people, {}, old, new).merge(same_entity={name("users"): (("email",),)})
     posts = {row["id"]: row["user_id"] for row in outcome.apply()["posts"]}
     assert posts == {str(a): str(b) for a, b in pairs}
-    assert not any(isinstance(mapped, NewId) for mapped in outcome.result.identities.ids.get(name("users"), {}).values())
+    assert not any(
+        isinstance(mapped, NewId) for mapped in outcome.result.identities.ids.get(name("users"), {}).values()
+    )
 
 
-def table_of_people() -> list[object]:
-    from tests.merge.memory import refers, table
-
+def table_of_people() -> list[Table]:
     return [
         table("users", "id:bigint# email:text", unique=[["email"]]),
         table("posts", "id:bigint! user_id:bigint", refers=[refers("user_id", "users")]),

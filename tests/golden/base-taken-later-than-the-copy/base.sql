@@ -1,0 +1,1 @@
+INSERT INTO t VALUES (1,'b'),(2,'b'); INSERT INTO o VALUES (1,'2025-01-01 12:00+00','b'); SELECT setval('o_id_seq',1);INSERT INTO o VALUES (2,'2025-01-02','o'),(3,'2025-01-02','o'); SELECT setval('o_id_seq',3);

@@ -1,0 +1,1 @@
+UPDATE o SET v='o2' WHERE id=1;

@@ -21,6 +21,7 @@ from cutover.report.finding_text import clean
 from cutover.report.page import status_page
 from cutover.report.verdict_text import judged_json, judged_text
 from cutover.rounds import Rounds
+from cutover.verdict import is_split_brain
 
 
 def run_status(session: Session) -> int:
@@ -32,8 +33,12 @@ def run_status(session: Session) -> int:
     now = session.clock.now()
     form = {**judged_json(last), "command": "status", "judged_by": last.command, "ledger_head": head}
     form |= _decisions(story)
-    lines = [f"as of {say_instant(last.at, now)}, by cutover {last.command}"]
-    lines.append(judged_text(last, session.output.paint, verbosity=session.output.verbosity))
+    lines = [
+        f"as of {say_instant(last.at, now)}, by cutover {last.command}",
+        judged_text(last, session.output.paint, verbosity=session.output.verbosity),
+    ]
+    if is_split_brain(last.findings):
+        lines.reverse()  # the alarm is the first line of everything
     lines += _decision_lines(story, now)
     session.output.result(form, "\n".join(lines))
     return last.exit_code

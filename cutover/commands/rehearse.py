@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from cutover.errors import CutoverError
 from cutover.output import Output
@@ -15,7 +15,7 @@ from cutover.verdict import Exit
 
 if TYPE_CHECKING:
     from cutover.commands.session import Session
-    from cutover.rehearsal.narrator import Narrator
+    from cutover.rehearsal.narrator import Narrator, StoryError
     from cutover.rehearsal.sandbox import Sandbox
 
 
@@ -40,20 +40,23 @@ def run(session: Session, scenario: str, *, step: bool, keep: bool) -> int:
     from cutover.rehearsal.sandbox import Sandbox
 
     began = time.monotonic()
-    wrong = ""
+    wrong: StoryError | None = None
     with interruptible():
         output.progress("starting name servers, resolvers, origins, Route 53, Postgres and users on loopback ...")
         with Sandbox() as world:
+            output.progress("")
             world.write_plan()
             story = Narrator(output, world.path, world.environment, step=step)
             try:
                 _tale(night)(story, world)
             except StoryError as error:
-                wrong = str(error)
-            seconds = time.monotonic() - began
-            _end(output, story, night, seconds, wrong, kept=keep)
+                wrong = error
+            form = _form(story, night, time.monotonic() - began, wrong)
             if keep:
+                _tell(output, {**form, "plan": str(world.path / "cutover.toml")}, wrong, left="")
                 _stay(output, world)
+    if not keep:
+        _tell(output, form, wrong, left=" Nothing of it is left on this machine.")
     return int(Exit.BUG if wrong else Exit.OK)
 
 
@@ -79,28 +82,29 @@ def _tale(scenario: Scenario) -> Callable[[Narrator, Sandbox], None]:
             assert_never(scenario)
 
 
-def _end(output: Output, story: Narrator, scenario: Scenario, seconds: float, wrong: str, *, kept: bool) -> None:
-    code = Exit.BUG if wrong else Exit.OK
+def _form(story: Narrator, scenario: Scenario, seconds: float, wrong: StoryError | None) -> dict[str, object]:
     steps = [
         {"command": ran.line, "expected": ran.expected, "exit_code": ran.code, "seconds": round(ran.seconds, 1)}
         for ran in story.ran
     ]
-    form = {
+    return {
         "command": "rehearse",
         "scenario": scenario.value,
         "verdict": "not-as-told" if wrong else "told",
-        "exit_code": int(code),
+        "exit_code": int(Exit.BUG if wrong else Exit.OK),
         "seconds": round(seconds, 1),
         "steps": steps,
-        **({"plan": str(story.folder / "cutover.toml")} if kept else {}),
-        **({"error": {"message": wrong, "hint": ""}} if wrong else {}),
+        **({"error": {"message": str(wrong), "hint": "", "output": wrong.output}} if wrong else {}),
     }
-    if wrong:
-        output.result(form, output.paint(f"\nThe story does not come out as told: {wrong}", "red", "bold"))
-        return
-    left = "" if kept else " Nothing of it is left on this machine."
-    said = f"\nThe story is told: {len(story.ran)} real commands in {seconds:.0f} s.{left}"
-    output.result(form, output.paint(said, "green"))
+
+
+def _tell(output: Output, form: Mapping[str, Any], wrong: StoryError | None, *, left: str) -> None:
+    if wrong is not None:
+        text = output.paint(f"The story does not come out as told: {wrong}", "red", "bold")
+    else:
+        told = f"The story is told: {len(form['steps'])} real commands in {form['seconds']:.0f} s."
+        text = output.paint(told + left, "green")
+    output.result(form, f"\n{text}")
 
 
 def _stay(output: Output, world: Sandbox) -> None:

@@ -52,7 +52,7 @@ def _freeze(story: Narrator, world: Sandbox) -> None:
     story.act("puts up the maintenance page")
     world.maintenance(on=True)
     story.cutover("fence", code=0, telling=[r"FENCED", r"counters of every table"], meaning="proven")
-    story.cutover("baseline", code=0, telling=[r"RECORDED", r"old: snapshot"], meaning="where both databases start from")
+    story.cutover("baseline", code=0, telling=[r"RECORDED", r"old: snapshot"], meaning="where both start from")
     story.act("copies the database: nothing can be written behind its back")
     world.copy()
 

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -132,14 +133,18 @@ class Folder:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="cutover-rehearsal-"))
-        self.path.chmod(0o711)
-        self._warden = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _WARDEN, str(self.path)],
-            stdin=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            cwd="/",
-        )
+        try:
+            self.path.chmod(0o711)
+            self._warden = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _WARDEN, str(self.path)],
+                stdin=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                cwd="/",
+            )
+        except BaseException:
+            self.path.rmdir()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -162,11 +167,27 @@ class Folder:
         self._warden.wait(10)
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a second Ctrl-C wait until the block is through: it gives back what would be left otherwise."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block as Ctrl-C does."""
-    wanted = [signal.SIGTERM, signal.SIGHUP]
-    before = {number: signal.signal(number, signal.default_int_handler) for number in wanted}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDING}
     try:
         yield
     finally:

@@ -20,7 +20,16 @@ _MARKS = {"✗": "red", "?": "yellow", "!": "yellow", "✓": "green", "-": "dim"
 
 
 class StoryError(Exception):
-    """A real command did not answer as the story says."""
+    """A real command did not answer as the story says.
+
+    Args:
+        message: what differs, in one line.
+        output: of the command.
+    """
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ class Narrator:
         missing = [pattern for pattern in telling if not _first(pattern, lines)]
         if found.code != code or missing:
             self._text(textwrap.indent(found.output.rstrip(), "  | "))
-            raise StoryError(self._difference(found, missing))
+            raise StoryError(self._difference(found, missing), found.output)
         for number, line in enumerate(lines):
             if number in shown or self.output.verbosity > 0:
                 self._text(self._painted(line))

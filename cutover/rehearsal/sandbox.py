@@ -20,7 +20,7 @@ import dns.rdatatype
 from cutover.rehearsal.certificates import CertificateAuthority
 from cutover.rehearsal.cloud import Cloud
 from cutover.rehearsal.http1 import Response
-from cutover.rehearsal.machine import HOSTS, Folder, credentials, environment, free_port, network
+from cutover.rehearsal.machine import HOSTS, Folder, credentials, environment, free_port, network, undisturbed
 from cutover.rehearsal.nameserver import Nameserver, Zone, listen
 from cutover.rehearsal.narrator import StoryError
 from cutover.rehearsal.origin import Origin
@@ -74,7 +74,8 @@ class Sandbox:
 
     def close(self) -> None:
         """Stop everything and remove the folder."""
-        self._stack.close()
+        with undisturbed():
+            self._stack.close()
 
     def write_plan(self) -> None:
         """Write ``cutover.toml``, and the environment that its commands need as ``env``."""
@@ -337,9 +338,9 @@ new = "{new_database}"
 base = "{base_database}"
 app_roles = ["{app_role}"]
 
-[gate]                              # of that night: 30s, 15m, 0.001; here a second is an hour
-interval = "1s"
-soak = "5s"
+[gate]                              # by default 30s, 15m, 0.001 and 3000; here a second stands for two hours
+interval = "2s"
+soak = "6s"
 max_old_share = 0.01
 min_requests = 300
 """

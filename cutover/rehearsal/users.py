@@ -45,7 +45,7 @@ class User:
     """
 
     def __init__(
-        self, number: int, where: Where, resolver: tuple[str, int], *, every: float = 0.3, orders: int = 12
+        self, number: int, where: Where, resolver: tuple[str, int], *, every: float = 0.4, orders: int = 10
     ) -> None:
         self.number = number
         self._where = where

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.rehearsal.playing import ROOT, playing
 
@@ -22,7 +23,7 @@ def test_the_incident_is_told_as_it_was_and_the_world_stays_up_when_asked() -> N
         assert codes == [3, 3, 3, 3, 5, 5, 0, 3, 0, 0, 0, 0, 0]
         status = subprocess.run(
             ["sh", "-c", f". ./env && exec {sys.executable} -m cutover status --json"],
-            cwd=os.path.dirname(told["plan"]),
+            cwd=Path(told["plan"]).parent,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
@@ -32,7 +33,7 @@ def test_the_incident_is_told_as_it_was_and_the_world_stays_up_when_asked() -> N
         assert json.loads(status.stdout)["verdict"] == "converged"
         watch = subprocess.run(
             ["sh", "-c", f". ./env && exec {sys.executable} -m cutover watch --once --json"],
-            cwd=os.path.dirname(told["plan"]),
+            cwd=Path(told["plan"]).parent,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,

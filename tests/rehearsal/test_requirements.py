@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -54,11 +56,10 @@ def test_windows_is_told_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_macos_is_told_how_to_make_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     def bind(self: socket.socket, where: tuple[str, int]) -> None:
-        raise OSError(49 if where[0] != "127.0.0.1" else 0, "Can't assign requested address")
+        raise OSError(errno.EADDRNOTAVAIL, "Can't assign requested address")
 
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(machine.errno, "EADDRNOTAVAIL", 49)
-    monkeypatch.setattr(machine.socket, "socket", type("Fake", (socket.socket,), {"bind": bind}))
+    monkeypatch.setattr(socket, "socket", type("Fake", (socket.socket,), {"bind": bind}))
     with pytest.raises(CutoverError, match="macOS has one") as said:
         machine.network()
     assert "sudo ifconfig lo0 alias 127.53.0.$i" in said.value.hint
@@ -89,7 +90,7 @@ def test_the_environment_of_the_commands_has_nothing_of_the_machine(monkeypatch:
 
 def test_a_folder_goes_with_its_warden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(machine.tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "tempdir", None)
     with machine.Folder() as folder:
         assert folder.path.parent == tmp_path
         sleeper = subprocess.Popen(["sleep", "60"])

@@ -86,7 +86,8 @@ class BaselineResult:
         for side in (self.old, self.new):
             if side is not None:
                 lines.append(
-                    f"  {side.side}: snapshot {side.snapshot}, WAL {side.lsn or '?'}, {len(side.counters.tables)} tables,"
+                    f"  {side.side}: snapshot {side.snapshot}, WAL {side.lsn or '?'}, "
+                    f"{len(side.counters.tables)} tables,"
                     f" {len(side.sequences)} sequences, {side.at:%Y-%m-%d %H:%M:%S} UTC"
                 )
         if self.dump:
@@ -125,10 +126,15 @@ def baseline(
 
     Args:
         plan: its ``[database]`` names schemas and exclusions.
-        old_url, new_url: of the two databases; without new only old is recorded.
+        old_url: of old.
+        new_url: of new; without it only old is recorded.
+        append: writes to the ledger, durably, before it returns.
         known: what the ledger holds already.
+        clock: tells the time.
         dump: a folder that does not exist yet: pg_dump's directory format.
         jobs: parallel jobs of pg_dump.
+        say: progress, one line at a time.
+        pg_dump: the program.
 
     Raises:
         CutoverError: a standby, unreachable, a baseline that would be later than the copy, pg_dump failed.
@@ -144,7 +150,9 @@ def baseline(
         old = _record(Side.OLD, old_url, database, clock, dump=dump, jobs=jobs, say=say, pg_dump=pg_dump)
         append([old])
         if not old.counters.system_identifier:
-            notes.append("old's system identifier may not be read by this role: reconcile will hash instead of trusting this")
+            notes.append(
+                "old's system identifier may not be read by this role: reconcile will hash instead of trusting this"
+            )
     else:
         notes.append(
             f"old's baseline of {known.old.at:%Y-%m-%d %H:%M:%S} UTC stands: one taken now would be later than the copy"
@@ -170,7 +178,7 @@ def _record_new(url: str, database: Database, clock: Clock, say: Say) -> tuple[B
         say("looking whether new holds only what was restored")
         counters = read_counters(connection, "new", database, clock)
         if not counters.tables:
-            return None, "new has no tables yet: run cutover baseline again after the restore, before users write there"
+            return None, "new has no tables yet: restore it, then run cutover baseline again before users write there"
         for table in counters.tables:
             schema, _, name = table.table.partition(".")
             row = connection.execute(
@@ -178,8 +186,8 @@ def _record_new(url: str, database: Database, clock: Clock, say: Say) -> tuple[B
             ).fetchone()
             if table.updated or table.deleted or (row and row[0] > 1):
                 return None, (
-                    f"new is not recorded: {table.table} holds rows of several transactions, so users' rows could not be"
-                    " told from restored ones (reconcile compares values instead)"
+                    f"new is not recorded: {table.table} holds rows of several transactions, so users' rows could not"
+                    " be told from restored ones (reconcile compares values instead)"
                 )
     except psycopg.Error as error:
         raise explain(Side.NEW, url, error) from None
@@ -204,8 +212,8 @@ def _record(
         check_no_transaction_pooler(side, url, connection)
         if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
             raise CutoverError(
-                f"{side}: {address(url)} is a hot standby: its counters are its own and its snapshot trails the primary's,"
-                " so writes between the two would be taken for base",
+                f"{side}: {address(url)} is a hot standby: its counters are its own, its snapshot trails the primary's,"
+                " and writes between the two would be taken for base",
                 "give the URL of the primary",
             )
         # Counters and sequences come before the snapshot: what is written in between is then seen twice, never missed.
@@ -238,7 +246,7 @@ def _dump(url: str, folder: Path, snapshot: str, jobs: int, pg_dump: str) -> Non
     environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
     command = [
         pg_dump, "--format=directory", f"--jobs={jobs}", f"--snapshot={snapshot}", f"--file={folder}",
-        f"--dbname={make_conninfo(**parts)}",
+        f"--dbname={make_conninfo(**{name: str(value) for name, value in parts.items() if value is not None})}",
     ]  # fmt: skip
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

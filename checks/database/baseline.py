@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 from cutover.check import Outcome, Phase, Severity, check, failed, passed, skipped, unknown, warned
 from cutover.evidence import Evidence
@@ -43,7 +44,7 @@ def baseline(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome]
         return
     said = f"taken {clock(taken.at)} on {taken.at:%d %b} (snapshot {taken.snapshot})"
     broken = step_between(taken.counters, reading).broken
-    measured = {"snapshot": taken.snapshot, "lsn": taken.lsn, "taken_at": taken.at}
+    measured: dict[str, Any] = {"snapshot": taken.snapshot, "lsn": taken.lsn, "taken_at": taken.at}
     if taken.counters.system_identifier != reading.system_identifier or taken.counters.database != reading.database:
         yield failed("old", f"{said}, of another database than old is now", fix="cutover baseline", **measured)
     elif not taken.counters.system_identifier:

@@ -49,8 +49,8 @@ def who_runs_it(where: Provider, owner: str) -> list[str]:
             ]
         case Provider.SUPABASE:
             return [
-                f"-- {where}: in the SQL editor, as postgres. Also stop what enters as another role: Settings, API (PostgREST",
-                "-- connects as authenticator), Edge Functions, and the pooler's sessions (they end with the statement below).",
+                f"-- {where}: in the SQL editor, as postgres. Also stop what enters by other roles: the API (PostgREST",
+                "-- connects as authenticator) and Edge Functions; the pooler's sessions end with the statement below.",
             ]
         case Provider.AZURE:
             return [

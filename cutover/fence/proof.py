@@ -1,4 +1,4 @@
-"""The proof: a real login of each app role is refused, or CONNECT is gone and no session is left; counters are still."""
+"""The proof: each app role's login is refused, or CONNECT is gone and no session is left; counters are still."""
 
 from __future__ import annotations
 

@@ -88,8 +88,11 @@ def fence(
         url: of old, with the role that fences: it must not be an app role.
         append: writes to the ledger, durably, before it returns.
         history: what the ledger holds already.
+        clock: tells the time.
         logins: the app's own URLs by role: then a real login is tried.
         say: progress, one line at a time.
+        sleep: waits.
+        still_for: seconds for which the counters must not move.
 
     Raises:
         CutoverError: no ``[database]``, unreachable, a standby, a pooler, or the URL's role is an app role.
@@ -146,7 +149,9 @@ def release(
     database = _database(plan)
     before = history.begun
     if before is None:
-        raise CutoverError("the ledger knows of no fence to release", "name the ledger of the run that fenced: --ledger")
+        raise CutoverError(
+            "the ledger knows of no fence to release", "name the ledger of the run that fenced: --ledger"
+        )
     with _session(url) as connection:
         _refuse_other(connection, before, url)
         counters = read_counters(connection, "old", database, clock)
@@ -200,8 +205,10 @@ def _session(url: str) -> Iterator[Connection]:
 
 
 def _refuse_own_role(connection: Connection, database: Database, url: str) -> None:
-    row = connection.execute("SELECT current_user, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)").fetchone()
-    assert row is not None
+    row = connection.execute(
+        "SELECT current_user, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
+    ).fetchone()
+    assert row is not None  # noqa: S101 - one row, always
     if row[0] in database.app_roles and not row[1]:
         raise CutoverError(
             f"old: {address(url)}: {row[0]} is one of the app_roles: the fence would lock itself out and could not be"
@@ -274,9 +281,7 @@ def _prove(
     first, motion = watch_counters(connection, database, clock, sleep, still_for)
     left = sessions(connection)
     found = look(connection, url)
-    roles = tuple(
-        prove_role(role, left, logins.get(role.name)) for role in read_roles(connection, before.app_roles)
-    )
+    roles = tuple(prove_role(role, left, logins.get(role.name)) for role in read_roles(connection, before.app_roles))
     why = [f"{x.role}: {x.how}: {x.detail}" for x in roles if not x.shut]
     if not roles:
         why.append("[database] app_roles is empty: nobody knows whose writes to look for")
@@ -303,11 +308,7 @@ def _prove(
         held = not changed and not moved(history.proven.counters, first)
         counters = history.proven.counters if held else first
     append(
-        [
-            FenceProven(
-                at=clock.now(), side="old", proven=proven, roles=roles, counters=counters, why_not="; ".join(why)
-            )
-        ]
+        [FenceProven(at=clock.now(), side="old", proven=proven, roles=roles, counters=counters, why_not="; ".join(why))]
     )
     return FenceResult(
         verdict="fenced" if proven else "inconclusive",
@@ -323,7 +324,5 @@ def _prove(
 
 
 def _unproven(append: Append, at: datetime, result: FenceResult) -> FenceResult:
-    append(
-        [FenceProven(at=at, side="old", proven=False, roles=(), counters=None, why_not="; ".join(result.why_not))]
-    )
+    append([FenceProven(at=at, side="old", proven=False, roles=(), counters=None, why_not="; ".join(result.why_not))])
     return result

@@ -64,9 +64,10 @@ def _prepared(connection: Connection, found: Suspects) -> None:
 
 def _jobs(connection: Connection, url: str, found: Suspects) -> None:
     row = connection.execute(
-        """SELECT current_setting('cron.database_name', true), current_database(), to_regclass('cron.job') IS NOT NULL"""
+        """SELECT current_setting('cron.database_name', true), current_database(),
+                  to_regclass('cron.job') IS NOT NULL"""
     ).fetchone()
-    assert row is not None
+    assert row is not None  # noqa: S101 - one row, always
     where, here, present = row
     try:
         if present:

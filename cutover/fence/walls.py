@@ -20,6 +20,12 @@ Connection = psycopg.Connection[Any]
 READ_ONLY = "default_transaction_read_only"
 
 
+_END_ALL = sql.SQL(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    " AND pid <> pg_backend_pid() AND datname = {};"
+)
+
+
 class AppRole(NamedTuple):
     """One of the plan's app roles, as the server knows it."""
 
@@ -57,7 +63,7 @@ def read_before(connection: Connection, app_roles: Sequence[str], at: datetime) 
                   THEN (SELECT system_identifier::text FROM pg_control_system()) ELSE '' END
            FROM pg_database d WHERE d.datname = current_database()"""
     ).fetchone()
-    assert row is not None
+    assert row is not None  # noqa: S101 - one row, always
     return FenceBegun(
         at=at,
         side="old",
@@ -140,7 +146,8 @@ def to_revoke(connection: Connection, before: Iterable[ConnectGrant], app_roles:
         row[0]
         for row in connection.execute(
             """SELECT DISTINCT g FROM unnest(%s::text[]) g CROSS JOIN unnest(%s::text[]) r
-               WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = r AND NOT rolsuper) AND pg_has_role(r::name, g::name, 'USAGE')""",
+               WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = r AND NOT rolsuper)
+                 AND pg_has_role(r::name, g::name, 'USAGE')""",
             (grantees, list(app_roles)),
         ).fetchall()
     }
@@ -195,12 +202,14 @@ def restore_walls(connection: Connection, before: FenceBegun) -> None:
         _as_grantor(connection, before, grant, _grant(before.database, grant))
     row = connection.execute(
         """SELECT d.datacl::text, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
-                  coalesce(d.datacl, acldefault('d', d.datdba)) @> coalesce(%(acl)s::aclitem[], acldefault('d', d.datdba))
-              AND coalesce(%(acl)s::aclitem[], acldefault('d', d.datdba)) @> coalesce(d.datacl, acldefault('d', d.datdba))
-           FROM pg_database d WHERE d.datname = current_database()""",
+                  now.acl @> was.acl AND was.acl @> now.acl
+           FROM pg_database d
+           CROSS JOIN LATERAL (SELECT coalesce(d.datacl, acldefault('d', d.datdba)) AS acl) now
+           CROSS JOIN LATERAL (SELECT coalesce(%(acl)s::aclitem[], acldefault('d', d.datdba)) AS acl) was
+           WHERE d.datname = current_database()""",
         {"acl": before.acl},
     ).fetchone()
-    assert row is not None
+    assert row is not None  # noqa: S101 - one row, always
     if row[0] != before.acl and row[1] and row[2]:
         # The same entries in another order, or the default written out: a superuser can leave it exactly as it was.
         connection.execute(
@@ -228,8 +237,7 @@ def raise_sql(before: FenceBegun, revoked: Iterable[ConnectGrant]) -> list[str]:
     lines += [
         _text(_set(before.database, "", "on")) + ";",
         "COMMIT;",
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
-        f" AND pid <> pg_backend_pid() AND datname = {_text(sql.Literal(before.database))};",
+        _text(_END_ALL.format(sql.Literal(before.database))),
     ]
     return lines
 

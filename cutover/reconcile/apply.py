@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from cutover.errors import CutoverError
-from cutover.reconcile.bundlefile import Bundle, write_id_map
-from cutover.reconcile.model import Decision
-from cutover.reconcile.outcome import ApplyResult, Effect, Left, merge_effects
-from cutover.reconcile.staging import COLLISION
+from cutover.reconcile.aftermath import affected_users, conflicts, left_over, missing_indexes, notes, write_ids
+from cutover.reconcile.bundlefile import Bundle
+from cutover.reconcile.outcome import ApplyResult, Effect, merge_effects
 from cutover.reconcile.target import Connection, check_database, install, pause, stage, take_lock, writer
 
 if TYPE_CHECKING:
@@ -97,13 +96,16 @@ def apply_bundle(
         single_transaction: all or nothing.
         rehearse_on: URL of a copy of new: everything is done there first.
         accept_effects: tables (``schema.table``) whose triggers may do what they do.
+        progress: called after every batch.
+        bounds: of the rehearsal.
+        batch_rows: rows of a batch; more is faster, and holds its locks for longer.
 
     Raises:
-        CutoverError: no fence (3), another apply at work (4), another database, an edited bundle, a schema that moved...
+        CutoverError: no fence (3), another apply at work (4), another database, an edited bundle, a schema that moved.
     """
     bundle = Bundle(folder)
     _refuse_unfit(bundle, fence)
-    assert fence is not None
+    assert fence is not None  # noqa: S101 - for the type checker: the case is excluded above
     if bundle.meta.old.snapshot_at <= fenced_since(fence):
         if reread is None:
             raise CutoverError(
@@ -248,10 +250,8 @@ def _rehearse_elsewhere(
 
 
 def _advance(connection: Connection, run: UUID, batch: int, direction: str, *, rehearse: bool) -> Mapping[str, Any]:
-    row = connection.execute(
-        "SELECT cutover.advance(%s, %s, %s, %s)", (run, batch, direction, rehearse)
-    ).fetchone()
-    assert row is not None
+    row = connection.execute("SELECT cutover.advance(%s, %s, %s, %s)", (run, batch, direction, rehearse)).fetchone()
+    assert row is not None  # noqa: S101 - one row, always
     result: Mapping[str, Any] = row[0] if isinstance(row[0], dict) else json.loads(row[0])
     return result
 
@@ -329,9 +329,7 @@ def remaining(connection: Connection, run: UUID, direction: str) -> list[tuple[i
     return found if direction == "apply" else found[::-1]
 
 
-def _all_or_nothing(
-    connection: Connection, run: UUID, progress: Progress, stop: threading.Event
-) -> tuple[Tally, bool]:
+def _all_or_nothing(connection: Connection, run: UUID, progress: Progress, stop: threading.Event) -> tuple[Tally, bool]:
     tally = Tally()
     waiting = remaining(connection, run, "apply")
     total, done = sum(count for _, count in waiting), 0
@@ -391,17 +389,19 @@ def _result(
 ) -> ApplyResult:
     row = connection.execute(
         """SELECT r.components, r.steps,
-               (SELECT count(*) FROM cutover.progress p WHERE p.run = r.run AND direction = 'apply' AND outcome = 'applied'),
-               (SELECT count(*) FROM cutover.progress p WHERE p.run = r.run AND direction = 'apply' AND outcome = 'present'),
+               (SELECT count(*) FROM cutover.progress p
+                WHERE p.run = r.run AND direction = 'apply' AND outcome = 'applied'),
+               (SELECT count(*) FROM cutover.progress p
+                WHERE p.run = r.run AND direction = 'apply' AND outcome = 'present'),
                (SELECT count(*) FROM cutover.after a WHERE a.run = r.run) +
                (SELECT count(*) FROM cutover.before b JOIN cutover.step s USING (run, no)
                 WHERE b.run = r.run AND s.action = 'd' AND b.hit = 'hit')
            FROM cutover.run r WHERE r.run = %s""",
         (run,),
     ).fetchone()
-    assert row is not None
+    assert row is not None  # noqa: S101 - one row, always
     seconds = time.monotonic() - began
-    ids = _write_ids(connection, run, bundle)
+    ids = write_ids(connection, run, bundle)
     return ApplyResult(
         bundle=bundle.meta.bundle,
         folder=bundle.folder,
@@ -409,105 +409,15 @@ def _result(
         steps=row[1],
         applied=row[2],
         present=row[3],
-        left=(*left_over(connection, run, "apply"), *_conflicts(bundle)),
+        left=(*left_over(connection, run, "apply"), *conflicts(bundle)),
         effects=effects,
         blocked=tally.blocked,
         interrupted=tally.interrupted,
         rolled_back=rolled_back and not tally.blocked and not tally.interrupted,
         ids=ids,
-        users=_users(connection, run, plan),
+        users=affected_users(connection, run, plan),
         indexes=missing_indexes(connection, run),
-        notes=_notes(connection),
+        notes=notes(connection),
         seconds=seconds,
         rows_per_second=row[4] / seconds if seconds > 0 else 0.0,
-    )
-
-
-def _write_ids(connection: Connection, run: UUID, bundle: Bundle) -> int:
-    """Complete ``id_map.csv`` with the ids that were drawn; return how many were."""
-    drawn = {
-        (row[0], row[1], row[2], row[3]): row[4]
-        for row in connection.execute(
-            "SELECT schema_name, table_name, column_name, old_id, new_id FROM cutover.id_map WHERE run = %s", (run,)
-        ).fetchall()
-    }
-    lines = [
-        replace(line, new_id=drawn.get((*line.table, line.column, line.old_id), line.new_id)) for line in bundle.id_map()
-    ]
-    if lines:
-        write_id_map(bundle.folder, lines)
-    return sum(line.how == COLLISION for line in lines)
-
-
-def left_over(connection: Connection, run: UUID, direction: str) -> tuple[Left, ...]:
-    """Return what a run left for people, row by row, with the reason."""
-    rows = connection.execute(
-        """SELECT t.schema_name || '.' || t.table_name, s.key, p.outcome, p.why, b.image, b.hit
-           FROM cutover.progress p JOIN cutover.step s ON s.run = p.run AND s.component = p.component
-           JOIN cutover.target t ON t.run = s.run AND t.tbl = s.tbl
-           LEFT JOIN cutover.before b ON b.run = s.run AND b.no = s.no
-           WHERE p.run = %s AND p.direction = %s AND p.outcome IN ('missed', 'refused') AND s.last
-           ORDER BY s.no""",
-        (run, direction),
-    ).fetchall()
-    found: list[Left] = []
-    for table, key, outcome, why, image, hit in rows:
-        message = why
-        if outcome == "missed" and image is not None and hit == "miss":
-            message = f"{why}; it is now {image[:200]}"
-        found.append(Left(table, tuple(str(x) for x in key), outcome if direction == "apply" else "refused", message))
-    return tuple(found)
-
-
-def _conflicts(bundle: Bundle) -> Iterator[Left]:
-    for line in bundle.accounted():
-        if line.decision is Decision.CONFLICT:
-            yield Left(str(line.table), line.key, "conflict", line.message or line.reason)
-
-
-def _users(connection: Connection, run: UUID, plan: Plan | None) -> dict[str, list[str]]:
-    """Return the values of the declared owner columns in the rows that were written."""
-    found: dict[str, list[str]] = {}
-    owners = {} if plan is None or plan.database is None else {x.name: x.owner for x in plan.database.table if x.owner}
-    for name, owner in owners.items():
-        schema, _, table = name.rpartition(".")
-        rows = connection.execute(
-            """SELECT DISTINCT x.id FROM cutover.target t JOIN cutover.step s ON s.run = t.run AND s.tbl = t.tbl
-               CROSS JOIN LATERAL (VALUES (s.pre[array_position(t.columns, %s)]),
-                                          (s.post[array_position(t.columns, %s)])) x (id)
-               WHERE t.run = %s AND t.schema_name = %s AND t.table_name = %s AND x.id IS NOT NULL
-                 AND EXISTS (SELECT FROM cutover.progress p WHERE p.run = s.run AND p.direction = 'apply'
-                             AND p.component = s.component AND p.outcome = 'applied')
-               ORDER BY 1""",
-            (owner, owner, run, schema or "public", table),
-        ).fetchall()
-        if rows:
-            found[f"{schema or 'public'}.{table}"] = [row[0] for row in rows]
-    return found
-
-
-def missing_indexes(connection: Connection, run: UUID) -> tuple[str, ...]:
-    """Return CREATE INDEX statements for foreign keys onto changed tables that no index of the child serves."""
-    rows = connection.execute(
-        """SELECT DISTINCT format('CREATE INDEX CONCURRENTLY ON %%s (%%s);', c.conrelid::regclass,
-               (SELECT string_agg(quote_ident(attname), ', ' ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY k (a, n)
-                JOIN pg_attribute ON attrelid = c.conrelid AND attnum = k.a))
-           FROM pg_constraint c JOIN cutover.target t ON t.run = %s AND c.confrelid = to_regclass(t.rel)
-           WHERE c.contype = 'f' AND c.conparentid = 0
-             AND EXISTS (SELECT FROM cutover.step s WHERE s.run = t.run AND s.tbl = t.tbl AND s.action IN ('i', 'd'))
-             AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indisvalid AND i.indpred IS NULL
-                 AND (SELECT array_agg(k ORDER BY k) FROM unnest((i.indkey::int2[])[0:cardinality(c.conkey) - 1]) k)
-                   = (SELECT array_agg(k ORDER BY k) FROM unnest(c.conkey) k))
-           ORDER BY 1""",
-        (run,),
-    ).fetchall()
-    return tuple(row[0] for row in rows)
-
-
-def _notes(connection: Connection) -> tuple[str, ...]:
-    rows = connection.execute("SELECT pubname FROM pg_publication WHERE puballtables ORDER BY 1").fetchall()
-    return tuple(
-        f"publication {row[0]} is FOR ALL TABLES: its subscribers need the tables of schema cutover too"
-        " (pg_dump --schema-only --schema=cutover)"
-        for row in rows
     )

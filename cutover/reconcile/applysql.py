@@ -3,6 +3,8 @@
 Both work on the state in schema ``cutover`` of the target, so that psql and the tool can continue each other.
 """
 
+# ruff: noqa: S608 - this module writes SQL files: names are its own, values are quoted by _quoted
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator

@@ -141,7 +141,9 @@ class ApplyResult:
         if self.ids:
             lines.append(f"  {self.ids} ids were drawn anew: {self.folder / 'id_map.csv'} (and cutover.id_map in new)")
         if self.effects:
-            lines.append("  triggers did more than was planned:" if not self.blocked else "  blocked by what triggers do:")
+            lines.append(
+                "  triggers did more than was planned:" if not self.blocked else "  blocked by what triggers do:"
+            )
             lines += [f"    {effect.line()}" for effect in self.effects]
         if self.left:
             lines.append(f"  {len(self.left)} left for people:")

@@ -82,7 +82,7 @@ def writer(url: str) -> Iterator[Connection]:
             if name not in SKIPPED_SETTINGS:
                 connection.execute("SELECT set_config(%s, %s, false)", (name, value))
         row = connection.execute("SELECT pg_is_in_recovery(), current_setting('session_replication_role')").fetchone()
-        assert row is not None
+        assert row is not None  # noqa: S101 - one row, always
         if row[0]:
             raise CutoverError(
                 f"new: {address(url)} is a standby: nothing can be written there", "give the URL of the primary"
@@ -118,9 +118,7 @@ def explained(url: str, error: psycopg.Error) -> CutoverError:
             f"as the database's owner: GRANT CREATE ON DATABASE ... TO {role}; the tables must be {role}'s own",
         )
     if isinstance(error, psycopg.OperationalError) and not state.startswith("5"):
-        return CutoverError(
-            f"{where}: {line}", "run the same command again: it goes on where it stopped", exit_code=4
-        )
+        return CutoverError(f"{where}: {line}", "run the same command again: it goes on where it stopped", exit_code=4)
     return explain(Side.NEW, url, error)
 
 
@@ -138,7 +136,7 @@ def check_database(connection: Connection, bundle: Bundle, url: str) -> None:
         """SELECT current_database(), CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
            THEN (SELECT system_identifier::text FROM pg_control_system()) ELSE '' END"""
     ).fetchone()
-    assert row is not None
+    assert row is not None  # noqa: S101 - one row, always
     meta = bundle.meta.new
     if (meta.database, meta.system_identifier) != (row[0], row[1]):
         raise CutoverError(
@@ -158,12 +156,15 @@ def take_lock(connection: Connection, url: str) -> None:
     if mine == (True,):
         return
     holder = connection.execute(
-        """SELECT a.pid, a.application_name, coalesce(host(a.client_addr), 'local'), a.backend_start::timestamptz(0)::text
+        """SELECT a.pid, a.application_name, coalesce(host(a.client_addr), 'local'),
+                  a.backend_start::timestamptz(0)::text
            FROM pg_locks l JOIN pg_stat_activity a USING (pid)
            WHERE l.locktype = 'advisory' AND l.classid = 1668641647 AND l.objid = 1986359924 AND l.granted
              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
     ).fetchone()
-    who = f"pid {holder[0]} ({holder[1]}, from {holder[2]}, since {holder[3]})" if holder else "a session that just ended"
+    who = (
+        f"pid {holder[0]} ({holder[1]}, from {holder[2]}, since {holder[3]})" if holder else "a session that just ended"
+    )
     raise CutoverError(
         f"new: {address(url)}: another apply or undo is at work: {who}",
         "wait for it; if its client is gone: SELECT pg_terminate_backend("
@@ -219,7 +220,10 @@ def _advance_sequence(connection: Connection, name: str, value: int) -> None:
 
 def _copy(connection: Connection, bundle: Bundle, stager: Stager) -> None:
     columns = sql.SQL(", ").join(map(sql.Identifier, STEP_COLUMNS))
-    with connection.cursor() as cursor, cursor.copy(sql.SQL("COPY cutover.step ({}) FROM STDIN").format(columns)) as copy:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(sql.SQL("COPY cutover.step ({}) FROM STDIN").format(columns)) as copy,
+    ):
         for block in _blocks(stager.lines(bundle.components())):
             copy.write(block)
     for table, rows in small_tables(bundle, stager).items():

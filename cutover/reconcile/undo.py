@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cutover.errors import CutoverError
-from cutover.reconcile.apply import Progress, accept, accepted_tables, drive, left_over, stopping
+from cutover.reconcile.aftermath import left_over
+from cutover.reconcile.apply import Progress, accept, accepted_tables, drive, stopping
 from cutover.reconcile.bundlefile import Bundle
 from cutover.reconcile.outcome import UndoResult, merge_effects
 from cutover.reconcile.staging import PROTOCOL, run_id
@@ -44,7 +45,8 @@ def undo_bundle(
             raise CutoverError(f"{folder}: was never applied to this database", "there is nothing to undo")
         if found[0] != PROTOCOL:
             raise CutoverError(
-                f"{folder}: was applied by another version of cutover (protocol {found[0]})", "undo it with that version"
+                f"{folder}: was applied by another version of cutover (protocol {found[0]})",
+                "undo it with that version",
             )
         install(connection)
         connection.execute("SELECT cutover.prepare(%s)", (run,))
@@ -59,7 +61,7 @@ def undo_bundle(
                FROM cutover.progress WHERE run = %s""",
             (run,),
         ).fetchone()
-        assert row is not None
+        assert row is not None  # noqa: S101 - one row, always
         return UndoResult(
             bundle=bundle.meta.bundle,
             folder=bundle.folder,

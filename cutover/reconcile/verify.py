@@ -16,7 +16,8 @@ from cutover.errors import CutoverError
 from cutover.folds.database import step_between
 from cutover.observations.database import ReconcileVerified
 from cutover.probes.database import read_counters
-from cutover.reconcile.apply import fenced_since, left_over
+from cutover.reconcile.aftermath import conflicts, left_over
+from cutover.reconcile.apply import fenced_since
 from cutover.reconcile.bundlefile import Bundle
 from cutover.reconcile.model import Decision, Side
 from cutover.reconcile.outcome import SHOWN, Left
@@ -92,10 +93,16 @@ class VerifyResult:
         """For the terminal."""
         total = sum(self.accounted.values())
         sums = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.accounted.items() if count)
-        lines = [f"{self.bundle}   {self.verdict.upper()} ({self.exit_code})", f"  {total} changes of old: {sums or 'none'}"]
+        lines = [
+            f"{self.bundle}   {self.verdict.upper()} ({self.exit_code})",
+            f"  {total} changes of old: {sums or 'none'}",
+        ]
         for table in self.tables:
             since = table.changed + table.gone
-            lines.append(f"  {table.table}: {table.same} rows as applied" + (f", {since} changed by users since" if since else ""))
+            lines.append(
+                f"  {table.table}: {table.same} rows as applied"
+                + (f", {since} changed by users since" if since else "")
+            )
         lines += [f"✗ {problem}" for problem in self.problems]
         lines += [f"    {left.line()}" for left in self.left[:SHOWN]]
         if len(self.left) > SHOWN:
@@ -165,21 +172,14 @@ def verify_bundle(
         run = run_id(bundle)
         tables, found, left = _applied(connection, run, bundle, changes, progress)
     problems += found
-    conflicts = [
-        Left(str(line.table), line.key, "conflict", line.message or line.reason)
-        for line in bundle.accounted()
-        if line.decision is Decision.CONFLICT
-    ]
-    append(
-        [ReconcileVerified(at=old.at, bundle=bundle.meta.bundle, balanced=not problems, old=old, new=new)]
-    )
+    append([ReconcileVerified(at=old.at, bundle=bundle.meta.bundle, balanced=not problems, old=old, new=new)])
     return VerifyResult(
         bundle=bundle.meta.bundle,
         folder=folder,
         accounted=dict(accounted),
         tables=tables,
         problems=tuple(problems),
-        left=(*left, *conflicts),
+        left=(*left, *conflicts(bundle)),
         seconds=time.monotonic() - began,
     )
 
@@ -221,7 +221,8 @@ def _applied(
     connection.execute("SELECT cutover.prepare(%s)", (run,))
     waiting = connection.execute(
         """SELECT count(DISTINCT component) FROM cutover.step s WHERE run = %s AND NOT EXISTS (
-               SELECT FROM cutover.progress p WHERE p.run = s.run AND p.direction = 'apply' AND p.component = s.component)""",
+               SELECT FROM cutover.progress p
+               WHERE p.run = s.run AND p.direction = 'apply' AND p.component = s.component)""",
         (run,),
     ).fetchone()
     if waiting and waiting[0]:
@@ -231,7 +232,9 @@ def _applied(
         problems.append(f"{len(left)} rows could not be applied")
     progress(1, 5, "rows")
     tables: list[TableVerified] = []
-    for rel, same, changed, gone, back, keys in connection.execute("SELECT * FROM cutover.compare(%s)", (run,)).fetchall():
+    for rel, same, changed, gone, back, keys in connection.execute(
+        "SELECT * FROM cutover.compare(%s)", (run,)
+    ).fetchall():
         tables.append(TableVerified(rel, same, changed, gone, back))
         if back:
             problems.append(f"{back} rows of {rel} are again what they were before the apply: {', '.join(keys[:5])}")

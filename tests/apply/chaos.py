@@ -57,7 +57,11 @@ def child(what: str, folder: str, url: str) -> None:
 
 def make_bundle(maker: Maker, chance: random.Random) -> Path:
     """Inserts with drawn ids, updates, deletes, swaps and keyless rows; ids of users up to 200 and orders up to 600."""
-    users, orders, log = maker.table("users"), maker.table("orders", sequence=name_of("orders_id_seq")), maker.table("log")
+    users, orders, log = (
+        maker.table("users"),
+        maker.table("orders", sequence=name_of("orders_id_seq")),
+        maker.table("log"),
+    )
     metas = {"users": users, "orders": orders, "log": log}
 
     def step(table: str, pre: Any, post: Any, **more: Any) -> Step:
@@ -89,7 +93,11 @@ def make_bundle(maker: Maker, chance: random.Random) -> Path:
         a, b = (str(i), f"u{i}@x", f"user {i}"), (str(i + 1), f"u{i + 1}@x", f"user {i + 1}")
         parked = (a[0], f"parked {i}", a[2])
         components.append(
-            [step("users", a, parked, park=True), step("users", b, (b[0], a[1], b[2])), step("users", parked, (a[0], b[1], a[2]))]
+            [
+                step("users", a, parked, park=True),
+                step("users", b, (b[0], a[1], b[2])),
+                step("users", parked, (a[0], b[1], a[2])),
+            ]
         )
     components.append([step("log", ("a", "1"), None, key=(), count=4)])
     components += [[step("log", None, ("b", str(i)), key=(), count=3)] for i in range(10)]
@@ -151,8 +159,11 @@ class Writers:
 
 def settled(url: str) -> dict[str, list[str]]:
     """All that the writers did not touch, with drawn ids left out (another run draws others)."""
-    run(url, "drop view if exists settled_orders; create view settled_orders as select case when note like 'new %' then 0 else id end as id,"
-        " user_id, total, note from orders where note not like 'live %' and not id between 601 and 900")
+    run(
+        url,
+        "drop view if exists settled_orders; create view settled_orders as select case when note like 'new %' then 0 else id end as id,"
+        " user_id, total, note from orders where note not like 'live %' and not id between 601 and 900",
+    )
     return state(url, "users", "log", "settled_orders")
 
 
@@ -220,9 +231,12 @@ def _wait_for_backend(url: str, process: BaseProcess) -> None:
 
 def _backends(url: str) -> list[int]:
     with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True, connect_timeout=3) as one:
-        return [row[0] for row in one.execute(
-            "select pid from pg_stat_activity where application_name = 'cutover' and datname = current_database()"
-        )]
+        return [
+            row[0]
+            for row in one.execute(
+                "select pid from pg_stat_activity where application_name = 'cutover' and datname = current_database()"
+            )
+        ]
     return []
 
 

@@ -27,11 +27,21 @@ Cells = Sequence[Cell]
 
 def fence(at: datetime = FENCED, *, proven: bool = True) -> FenceProven:
     reading = DatabaseReading(
-        at=at, side="old", system_identifier="1", server_version=150000, database="old", stats_reset=None,
-        server_time=at, tables=(),
+        at=at,
+        side="old",
+        system_identifier="1",
+        server_version=150000,
+        database="old",
+        stats_reset=None,
+        server_time=at,
+        tables=(),
     )
     return FenceProven(
-        at=at, side="old", proven=proven, roles=(RoleProof("app", "no CONNECT and no session", True),), counters=reading,
+        at=at,
+        side="old",
+        proven=proven,
+        roles=(RoleProof("app", "no CONNECT and no session", True),),
+        counters=reading,
         why_not="" if proven else "app can log in",
     )
 
@@ -121,13 +131,24 @@ class Maker:
             system_identifier="1", database="old", server_version=150000, snapshot="1:1:", snapshot_at=read_at
         )
         new = DatabaseMeta(
-            system_identifier=identifier or self.identifier, database=database or self.database,
-            server_version=150000, snapshot="1:1:", snapshot_at=READ,
+            system_identifier=identifier or self.identifier,
+            database=database or self.database,
+            server_version=150000,
+            snapshot="1:1:",
+            snapshot_at=READ,
         )
         meta = Meta(
-            bundle=writer.folder.name, migration="test", created_at=READ, plan_hash="", base="database", old=old,
-            new=new, tables=metas, sequences=tuple((name_of(x), a, b) for x, a, b in sequences),
-            references=tuple(references), estimated=estimated,
+            bundle=writer.folder.name,
+            migration="test",
+            created_at=READ,
+            plan_hash="",
+            base="database",
+            old=old,
+            new=new,
+            tables=metas,
+            sequences=tuple((name_of(x), a, b) for x, a, b in sequences),
+            references=tuple(references),
+            estimated=estimated,
         )
         numbered = [Component(number, tuple(steps)) for number, steps in enumerate(components, 1)]
         writer.write_meta(meta)
@@ -135,11 +156,15 @@ class Maker:
         if accounted is None:
             accounted = [
                 Accounted(
-                    change=step.change, table=step.table, key=tuple(str(x) for x in step.key),
+                    change=step.change,
+                    table=step.table,
+                    key=tuple(str(x) for x in step.key),
                     kind="insert" if step.pre is None else "delete" if step.post is None else "update",
                     decision=Decision.APPLY,
                 )
-                for steps in components for step in steps if not step.park
+                for steps in components
+                for step in steps
+                if not step.park
             ]
         writer.write_accounted(accounted)
         writer.write_conflicts([])

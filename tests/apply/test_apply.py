@@ -53,8 +53,8 @@ def test_insert_update_delete_and_back(shop: Maker) -> None:
     result = apply_bundle(bundle, shop.url, fence=fence())
     assert (result.applied, result.components, result.left, result.exit_code) == (3, 3, (), 0)
     after = state(shop.url, *TABLES)
-    assert after["users"] == ['(1,a@x,Ann)', '(10,d@x,Dee)', '(3,c@x,Cid)']
-    assert after["orders"] == ['(1,1,11.00,late,)', '(10,10,7.00,,"{""a"": 1}")', '(2,1,20.50,"",)']
+    assert after["users"] == ["(1,a@x,Ann)", "(10,d@x,Dee)", "(3,c@x,Cid)"]
+    assert after["orders"] == ["(1,1,11.00,late,)", '(10,10,7.00,,"{""a"": 1}")', '(2,1,20.50,"",)']
     undone = undo_bundle(bundle, shop.url)
     assert (undone.undone, undone.left, undone.exit_code) == (3, (), 0)
     assert state(shop.url, *TABLES) == before
@@ -199,7 +199,9 @@ def test_a_swap_of_unique_values_is_parked(shop: Maker) -> None:
 
 
 def test_a_difference_is_added_to_what_live_users_made_of_it(shop: Maker) -> None:
-    step = shop.step("orders", ("1", "1", "10.00", None, None), ("1", "1", "15.00", "late", None), add={"total": "5.00"})
+    step = shop.step(
+        "orders", ("1", "1", "10.00", None, None), ("1", "1", "15.00", "late", None), add={"total": "5.00"}
+    )
     bundle = shop.bundle([[step]])
     run(shop.url, "update orders set total = total + 5 where id = 1")
     result = apply_bundle(bundle, shop.url, fence=fence())
@@ -257,8 +259,13 @@ def test_columns_of_one_side_and_generated_ones(make_database: MakeDatabase, tmp
     )
     meta = maker.table("t", only_new=("fresh",))
     meta = type(meta)(
-        columns=("id", "a", "gone", "b", "fresh"), types=("integer", "integer", "text", "integer", "text"), key=("id",),
-        generated=("b",), identity_always=("id",), only_old=("gone",), only_new=("fresh",),
+        columns=("id", "a", "gone", "b", "fresh"),
+        types=("integer", "integer", "text", "integer", "text"),
+        key=("id",),
+        generated=("b",),
+        identity_always=("id",),
+        only_old=("gone",),
+        only_new=("fresh",),
     )
     g, d = Filled.GENERATED, Filled.DEFAULT
     before = state(maker.url, "t")
@@ -277,7 +284,10 @@ def test_columns_of_one_side_and_generated_ones(make_database: MakeDatabase, tmp
 
 
 def test_tables_without_a_key(make_database: MakeDatabase, tmp_path: Path) -> None:
-    maker = Maker(make_database("create table log (a int, b text); insert into log values (1,null),(1,null),(1,null),(2,'x')"), tmp_path)
+    maker = Maker(
+        make_database("create table log (a int, b text); insert into log values (1,null),(1,null),(1,null),(2,'x')"),
+        tmp_path,
+    )
     meta = maker.table("log")
     before = state(maker.url, "log")
     bundle = maker.bundle(
@@ -299,7 +309,10 @@ def test_tables_without_a_key(make_database: MakeDatabase, tmp_path: Path) -> No
 def test_undo_leaves_what_was_touched_since(shop: Maker) -> None:
     bundle = all_kinds(shop)
     apply_bundle(bundle, shop.url, fence=fence())
-    run(shop.url, "update orders set note = 'live' where id = 1; insert into orders (id, user_id, total) values (900, 10, 1)")
+    run(
+        shop.url,
+        "update orders set note = 'live' where id = 1; insert into orders (id, user_id, total) values (900, 10, 1)",
+    )
     undone = undo_bundle(bundle, shop.url)
     assert undone.undone == 1
     assert undone.exit_code == 3

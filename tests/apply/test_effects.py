@@ -79,7 +79,10 @@ def test_a_deferred_trigger_is_seen_before_the_commit(shop: Maker) -> None:
     run(shop.url, COUNTED)
     bundle = shop.bundle(
         [
-            [shop.step("users", None, ("10", "d@x", "Dee", "0")), shop.step("orders", None, ("10", "10", "1.00", None, None))],
+            [
+                shop.step("users", None, ("10", "d@x", "Dee", "0")),
+                shop.step("orders", None, ("10", "10", "1.00", None, None)),
+            ],
             [shop.step("orders", None, ("11", "3", "1.00", None, None))],
         ]
     )
@@ -125,10 +128,19 @@ def test_deferred_constraints_fail_inside_the_batch(shop: Maker) -> None:
 
 
 def test_a_declared_reference_is_judged_on_the_result(shop: Maker) -> None:
-    run(shop.url, "create table events (id int primary key, kind text, payload jsonb); insert into events values (1,'order','{\"order_id\": 3}')")
+    run(
+        shop.url,
+        "create table events (id int primary key, kind text, payload jsonb); insert into events values (1,'order','{\"order_id\": 3}')",
+    )
     ref = ForeignKey(
-        "events", name_of("events"), ("payload",), name_of("orders"), ("id",), declared=True,
-        when=(("kind", "order"),), json_path=("order_id",),
+        "events",
+        name_of("events"),
+        ("payload",),
+        name_of("orders"),
+        ("id",),
+        declared=True,
+        when=(("kind", "order"),),
+        json_path=("order_id",),
     )
     bundle = shop.bundle(
         [
@@ -324,8 +336,8 @@ def test_a_plain_owner_suffices_in_a_database_with_publications(
     assert "everything" in result.notes[0]
     assert undo_bundle(bundle, mine).exit_code == 0
     assert state(mine, *TABLES) == before
-    postgres.execute(f"drop schema cutover cascade; drop owned by shopkeeper", database=name)
-    postgres.execute(f"drop owned by shopkeeper; drop role shopkeeper")
+    postgres.execute("drop schema cutover cascade; drop owned by shopkeeper", database=name)
+    postgres.execute("drop owned by shopkeeper; drop role shopkeeper")
 
 
 def test_missing_indexes_are_named(shop: Maker) -> None:

@@ -57,13 +57,18 @@ def current(url: str, table: str) -> list[list[str | None]]:
         for name, value in PINNED_SETTINGS.items():
             connection.execute("select set_config(%s, %s, false)", (name, value))
         quoted = table.replace('"', '""')
-        return [list(row) for row in text_rows(connection.execute(f'select * from public."{quoted}" order by 1, 2'.encode()))]
+        return [
+            list(row)
+            for row in text_rows(connection.execute(f'select * from public."{quoted}" order by 1, 2'.encode()))
+        ]
 
 
 def draw_components(maker: Maker, metas: dict[str, Any], data: st.DataObject) -> list[list[Step]]:
     """Draw changes that hold together: children with their parents, swaps in their order."""
     components: list[list[Step]] = []
-    text = st.one_of(st.sampled_from(TRICKY), st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8))
+    text = st.one_of(
+        st.sampled_from(TRICKY), st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
+    )
 
     def step(table: str, pre: Any, post: Any, **more: Any) -> Step:
         return maker.step(table, pre, post, meta=metas[table], **more)
@@ -76,11 +81,17 @@ def draw_components(maker: Maker, metas: dict[str, Any], data: st.DataObject) ->
     for row in rows_of("kinds", 6):
         post = list(row)
         changes = {
-            1: st.sampled_from(["sad", "happy", None]), 2: st.sampled_from(["", "x", None]),
+            1: st.sampled_from(["sad", "happy", None]),
+            2: st.sampled_from(["", "x", None]),
             3: st.sampled_from(["1999-12-31 23:59:59.123456+00", "infinity", "0044-03-15 00:00:00+00 BC", None]),
-            4: st.sampled_from(["Infinity", "-0", "0.1", "1e-300"]), 5: st.sampled_from(['{"k": 1.00}', "[]", "null", None]),
-            6: st.sampled_from(["empty", "[1,5)", "(,)"]), 7: st.just('{a,NULL,"b\\"c"}'), 8: st.just("\\x0102"),
-            9: st.sampled_from(["30 days", "1 mon", "-1 days +02:03:04"]), 10: st.just("zz   "), 11: st.sampled_from(["t", "f"]),
+            4: st.sampled_from(["Infinity", "-0", "0.1", "1e-300"]),
+            5: st.sampled_from(['{"k": 1.00}', "[]", "null", None]),
+            6: st.sampled_from(["empty", "[1,5)", "(,)"]),
+            7: st.just('{a,NULL,"b\\"c"}'),
+            8: st.just("\\x0102"),
+            9: st.sampled_from(["30 days", "1 mon", "-1 days +02:03:04"]),
+            10: st.just("zz   "),
+            11: st.sampled_from(["t", "f"]),
         }
         for i in data.draw(st.lists(st.sampled_from(sorted(changes)), unique=True, min_size=1)):
             post[i] = data.draw(changes[i])
@@ -93,7 +104,11 @@ def draw_components(maker: Maker, metas: dict[str, Any], data: st.DataObject) ->
         region = data.draw(st.sampled_from(["eu", "us", "asia"]))
         components.append([step("part", None, [str(100 + i), region, data.draw(text), Filled.GENERATED])])
     for row in rows_of('Odd "name', 4):
-        components.append([step('Odd "name', row, [row[0], data.draw(text), row[2]])] if row[0] != "1" else [step('Odd "name', row, None)])
+        components.append(
+            [step('Odd "name', row, [row[0], data.draw(text), row[2]])]
+            if row[0] != "1"
+            else [step('Odd "name', row, None)]
+        )
     # A subtree is born in an order that only deferred constraints allow, and a leaf dies.
     if data.draw(st.booleans()):
         components.append([step("tree", None, ["101", "100", "x"]), step("tree", None, ["100", "1", data.draw(text)])])
@@ -127,7 +142,11 @@ def numbers() -> Any:
     return itertools.count(1)
 
 
-@settings(max_examples=int(os.environ.get("CUTOVER_PROPERTY_EXAMPLES", "6")), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=int(os.environ.get("CUTOVER_PROPERTY_EXAMPLES", "6")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_apply_and_undo(postgres: Postgres, tmp_path: Path, numbers: Any, data: st.DataObject) -> None:
     number = next(numbers)
@@ -151,7 +170,10 @@ def test_apply_and_undo(postgres: Postgres, tmp_path: Path, numbers: Any, data: 
 
         twin = Maker(urls[1], tmp_path).bundle(components, tables=metas)
         done = subprocess.run(
-            [postgres.tool("psql"), "-X", "-f", str(twin / "apply.sql"), urls[1]], capture_output=True, text=True, check=False
+            [postgres.tool("psql"), "-X", "-f", str(twin / "apply.sql"), urls[1]],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         assert state(urls[1], *TABLES) == after

@@ -118,7 +118,9 @@ def test_children_born_while_their_parents_are_deleted(make_database: MakeDataba
              insert into parent select generate_series(1, 60);"""
     maker = Maker(make_database(sql), tmp_path)
     meta = maker.table("parent")
-    bundle = maker.bundle([[maker.step("parent", (str(i),), None, meta=meta)] for i in range(1, 61)], tables={"parent": meta})
+    bundle = maker.bundle(
+        [[maker.step("parent", (str(i),), None, meta=meta)] for i in range(1, 61)], tables={"parent": meta}
+    )
     born: set[int] = set()
 
     def hammer(stop: threading.Event) -> None:
@@ -147,7 +149,8 @@ def shop(make_database: MakeDatabase, tmp_path: Path) -> Maker:
 def many(shop: Maker, count: int = 40) -> Path:
     meta = shop.table("users")
     return shop.bundle(
-        [[shop.step("users", None, (str(100 + i), f"n{i}@x", "N"), meta=meta)] for i in range(count)], tables={"users": meta}
+        [[shop.step("users", None, (str(100 + i), f"n{i}@x", "N"), meta=meta)] for i in range(count)],
+        tables={"users": meta},
     )
 
 

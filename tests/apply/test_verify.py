@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -39,9 +39,14 @@ class Both:
             counters = read_counters(connection, "old", PLAN.database, SystemClock())
         self.fence = replace(fence(), counters=replace(counters, server_time=FENCED))
 
-    def verify(self, bundle: Path, proof: FenceProven | None | str = "mine") -> VerifyResult:
+    def verify(self, bundle: Path, proof: FenceProven | str | None = "mine") -> VerifyResult:
         return verify_bundle(
-            bundle, self.shop.url, old_url=self.old, plan=PLAN, clock=SystemClock(), append=self.append,
+            bundle,
+            self.shop.url,
+            old_url=self.old,
+            plan=PLAN,
+            clock=SystemClock(),
+            append=self.append,
             fence=self.fence if isinstance(proof, str) else proof,
         )
 
@@ -57,12 +62,16 @@ def both(make_database: MakeDatabase, tmp_path: Path) -> Both:
 def test_it_balances_also_when_users_go_on(both: Both) -> None:
     bundle = all_kinds(both.shop)
     apply_bundle(bundle, both.shop.url, fence=both.fence)
-    run(both.shop.url, "update orders set note = 'live' where id = 10; insert into orders (user_id, total) values (1, 1)")
+    run(
+        both.shop.url,
+        "update orders set note = 'live' where id = 10; insert into orders (user_id, total) values (1, 1)",
+    )
     run(both.shop.url, "select setval('orders_id_seq', 10), setval('users_id_seq', 10)")
     result = both.verify(bundle)
     assert (result.verdict, result.exit_code, result.problems) == ("verified", 0, ())
     assert {t.table: (t.same, t.changed, t.back) for t in result.tables} == {
-        "public.users": (2, 0, 0), "public.orders": (2, 1, 0),
+        "public.users": (2, 0, 0),
+        "public.orders": (2, 1, 0),
     }
     (seen,) = both.seen
     assert isinstance(seen, ReconcileVerified)
@@ -95,7 +104,10 @@ def test_duplicates_are_found_without_trusting_the_index(both: Both) -> None:
     url = both.shop.url
     run(url, "select setval('orders_id_seq', 10), setval('users_id_seq', 10)")
     # What a collation change of the system does to an index: it does not know the row any more.
-    run(url, "update pg_index set indisunique = false, indisready = false where indexrelid = 'users_email_key'::regclass")
+    run(
+        url,
+        "update pg_index set indisunique = false, indisready = false where indexrelid = 'users_email_key'::regclass",
+    )
     run(url, "insert into users (id, email) values (11, 'a@x')")
     run(url, "select setval('users_id_seq', 11)")
     run(url, "update pg_index set indisunique = true, indisready = true where indexrelid = 'users_email_key'::regclass")
@@ -130,7 +142,9 @@ def test_sums_must_balance(both: Both) -> None:
     step = both.shop.step("orders", ("1", "1", "10.00", None, None), ("1", "1", "11.00", None, None))
 
     def line(change: int, decision: Decision) -> Accounted:
-        return Accounted(change=change, table=name_of("orders"), key=("1",), kind="update", decision=decision, message="m")
+        return Accounted(
+            change=change, table=name_of("orders"), key=("1",), kind="update", decision=decision, message="m"
+        )
 
     cases: list[tuple[list[Accounted], str]] = [
         ([line(step.change, Decision.APPLY), line(99, Decision.CONFLICT)], "1 conflicts wait"),

@@ -79,7 +79,11 @@ def value(row: int) -> list[str | None]:
     """The row as the schema made it, as text."""
     at = time.strftime("%Y-%m-%d %H:%M:%S+00", time.gmtime(1735689600 + row))
     return [
-        str(row), str(row % 100000), f"{(row % 10000) / 100:.2f}", f"status {row % 7}", at,
+        str(row),
+        str(row % 100000),
+        f"{(row % 10000) / 100:.2f}",
+        f"status {row % 7}",
+        at,
         f"note {row}" if row % 3 == 0 else None,
     ]
 
@@ -125,7 +129,9 @@ def main() -> None:
                 for key in updates:
                     copy.write_row((key, "merged", f"late {key}"))
             connection.execute("analyze plain")
-            changed = connection.execute("update orders o set status = p.status, note = p.note from plain p where o.id = p.id")
+            changed = connection.execute(
+                "update orders o set status = p.status, note = p.note from plain p where o.id = p.id"
+            )
             assert changed.rowcount == len(updates)
             plain = len(updates) / (time.monotonic() - began)
             connection.rollback()
@@ -165,7 +171,9 @@ def main() -> None:
         took["undo"] = time.monotonic() - start
         assert undone.undone == len(steps)
         whole = len(steps) / took["apply"]
-        print(f"apply, guarded, with both images: {steady['apply']:,.0f} changes/s while it runs (x {plain / steady['apply']:.1f}),")
+        print(
+            f"apply, guarded, with both images: {steady['apply']:,.0f} changes/s while it runs (x {plain / steady['apply']:.1f}),"
+        )
         print(f"  {whole:,.0f} changes/s from start to end ({took['apply']:.1f} s: staging, rehearsal, result)")
         print(f"undo: {len(steps) / took['undo']:,.0f} changes/s ({took['undo']:.1f} s)")
         print(f"live writers before: median {calm[0]:.2f} ms, p99 {calm[1]:.2f} ms ({calm[2]} writes)")

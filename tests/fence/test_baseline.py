@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cutover.baseline import Baselines, BaselineResult, baseline
+from cutover.baseline import BaselineResult, Baselines, baseline
 from cutover.clock import SystemClock
 from cutover.errors import CutoverError
 from cutover.observations.base import Observation

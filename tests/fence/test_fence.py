@@ -55,7 +55,11 @@ class World:
 
     def fence(self, *, url: str = "", **more: Any) -> FenceResult:
         return fence(
-            self.plan, url or self.url, append=self.append, history=History(self.seen), clock=SystemClock(),
+            self.plan,
+            url or self.url,
+            append=self.append,
+            history=History(self.seen),
+            clock=SystemClock(),
             **{"still_for": 0.3, **more},
         )
 
@@ -140,7 +144,9 @@ def test_begin_read_write_passes_the_second_wall_so_the_first_must_stand(world: 
     with world.server.connect(world.name) as admin:
         admin.execute("begin read write; insert into t values (9); commit")
     assert world.fence().verdict in {"fenced", "inconclusive"}
-    assert world.server.execute("select has_database_privilege('app', current_database(), 'CONNECT')", database=world.name) == [(False,)]
+    assert world.server.execute(
+        "select has_database_privilege('app', current_database(), 'CONNECT')", database=world.name
+    ) == [(False,)]
 
 
 def test_other_databases_of_the_cluster_stay_reachable(world: World, server: Postgres) -> None:
@@ -213,7 +219,9 @@ def test_killed_in_the_middle_it_is_released_exactly(world: World, tmp_path: Pat
     )
     for moment in ("taking", "ending", "watching"):
         child = subprocess.Popen(
-            [sys.executable, "-c", script, str(ledger), world.url, moment], stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-c", script, str(ledger), world.url, moment],
+            stdout=subprocess.PIPE,
+            text=True,
             cwd=Path(__file__).parents[2],
         )
         assert child.stdout is not None
@@ -228,9 +236,7 @@ def test_killed_in_the_middle_it_is_released_exactly(world: World, tmp_path: Pat
             assert isinstance(held[-1], FenceBegun)
             shut = world.acl() != was
             assert shut == (moment != "taking")
-            result = release(
-                world.plan, world.url, append=opened.append, history=History(held), clock=SystemClock()
-            )
+            result = release(world.plan, world.url, append=opened.append, history=History(held), clock=SystemClock())
         assert result.verdict == "released"
         assert world.acl() == was
 
@@ -256,7 +262,11 @@ def test_an_owner_without_the_right_to_end_sessions_changes_nothing_and_prints_s
         assert (result.verdict, result.exit_code, result.changed) == ("inconclusive", 4, False)
         assert world.acl() == was
         assert any("pg_signal_backend" in line for line in result.why_not)
-        world.server.execute("; ".join(x for x in "\n".join(result.sql).split(";\n") if "COMMIT" not in x and "BEGIN" not in x).split("SELECT pg_term")[0])
+        world.server.execute(
+            "; ".join(x for x in "\n".join(result.sql).split(";\n") if "COMMIT" not in x and "BEGIN" not in x).split(
+                "SELECT pg_term"
+            )[0]
+        )
     again = world.fence(url=world.server.dsn(world.name, user="owner"))
     assert again.verdict == "fenced", again.why_not
     assert world.release(url=world.server.dsn(world.name, user="owner")).verdict == "released"
@@ -318,7 +328,8 @@ def test_prepared_transactions_and_subscriptions_are_noticed(world: World) -> No
         app.execute("begin; insert into t values (7); prepare transaction 'it''s late'")
     world.server.execute(
         "create subscription sub connection 'dbname=nowhere' publication p with (connect = false); "
-        "alter subscription sub set (slot_name = none)", database=world.name,
+        "alter subscription sub set (slot_name = none)",
+        database=world.name,
     )
     try:
         result = world.fence()
@@ -337,7 +348,9 @@ def test_prepared_transactions_and_subscriptions_are_noticed(world: World) -> No
 
 def test_an_enabled_subscription_still_writes(world: World) -> None:
     with world.server.connect(world.name) as admin:
-        admin.execute("create subscription live connection 'host=127.0.0.1 port=1 dbname=x' publication p with (connect = false)")
+        admin.execute(
+            "create subscription live connection 'host=127.0.0.1 port=1 dbname=x' publication p with (connect = false)"
+        )
         admin.execute("update pg_subscription set subenabled = true")
     try:
         result = world.fence()

@@ -139,8 +139,6 @@ def known(plan: Plan, evidence: Evidence, name: str, keys: Collection[Key], at: 
     """
     if plan.named(name).previous_ttl is not None:
         return Known("previous_ttl")
-    if not keys:
-        return Known(why_not="no authority was seen to serve it")
     ways: list[str] = []
     for key in sorted(keys):
         way = _known_one(plan, evidence, name, key, at)
@@ -187,10 +185,10 @@ def _covers(trail: TrailHistory, since: datetime | None, at: datetime) -> bool:
 
 def _is_explained(evidence: Evidence, name: str, key: Key) -> bool:
     """Tell whether the last edits that CloudTrail shows are what the authorities serve: none is missing since."""
-    served = [rrset.ttl for rrset, x in _versions(evidence, name, key).items() if x.gone is None]
+    served = {rrset.ttl for rrset, x in _versions(evidence, name, key).items() if x.gone is None}
     series = _series(evidence, name, key)
     last = {_ttl_of(changes[-1]) for changes in series.values() if changes[-1].action != "DELETE"}
-    return bool(served) and bool(last) and set(served) <= last
+    return served <= last if served else bool(series) and not last
 
 
 def _unexplained_edit(evidence: Evidence, name: str, key: Key, at: datetime) -> datetime | None:
@@ -208,21 +206,19 @@ def _unexplained_edit(evidence: Evidence, name: str, key: Key, at: datetime) -> 
 
 
 def _saw_it_lowered(plan: Plan, evidence: Evidence, name: str, key: Key, longest: int) -> bool:
-    versions = _versions(evidence, name, key)
-    if not versions:
-        return False
-    first = min(x.first for x in versions.values())
-    began_with = max(rrset.ttl for rrset, x in versions.items() if x.first == first)
+    since = evidence.authority.known_since(name, *key)
+    first = [x.ttl for x, served in _versions(evidence, name, key).items() if served.first == since]
+    began_with = max(first, default=0)
     return began_with >= longest and began_with > plan.dns.max_ttl
 
 
 def _lowered(evidence: Evidence, name: str, key: Key, previous: int, at: datetime) -> datetime:
-    """Return until when an RRset may have had ``previous`` seconds, by the ledger, CloudTrail or its first sighting."""
-    versions = _versions(evidence, name, key)
-    high = [served_until(evidence, name, x, served, at) for x, served in versions.items() if x.ttl >= previous]
-    if high:
-        return max(high)
-    told = [served.first for served in versions.values()]
+    """Return until when an RRset may have had ``previous`` seconds: its first sighting, or the edit before that.
+
+    Where the ledger saw it with that TTL itself, that version says more, and later.
+    """
+    since = evidence.authority.known_since(name, *key)
+    told = [since] if since is not None else []
     series = _series(evidence, name, key) if asked_zone(evidence, name) is not None else {}
     ends = [_last_lowering(changes, previous) for changes in series.values()]
     if ends and None not in ends:

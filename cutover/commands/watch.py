@@ -21,6 +21,7 @@ from cutover.plan import Plan
 from cutover.report.files import write_atomically
 from cutover.report.live import LiveView, round_line
 from cutover.report.metrics import metrics_text
+from cutover.report.notify import Notifier
 from cutover.report.page import status_page
 from cutover.report.verdict_text import headline, judged_json, judged_text
 from cutover.rounds import Judgement, Rounds
@@ -77,6 +78,16 @@ async def _watch(
         loop.add_signal_handler(number, stop.set)
     last: list[Judgement] = []
 
+    rounds.catch_up()
+    last_judged = rounds.evidence.story.last
+    notifier = Notifier(
+        rounds.plan.notify,
+        session.clock,
+        session.base_dir,
+        known=last_judged.verdict if last_judged is not None and last_judged.phase == rounds.phase.value else "",
+        say=session.output.message,
+    )
+
     async def work() -> None:
         say = session.output.progress if live is None else _silent
         async with World(rounds.plan, session.clock, session.base_dir, say=say, single=once) as world:
@@ -85,6 +96,7 @@ async def _watch(
                 last[:] = [judgement]
                 view.show(judgement)
                 writer.write(judgement)
+                notifier.tell(judgement.judged)
                 if ends(judgement, once=once, until_done=until_done):
                     return
 
@@ -92,6 +104,7 @@ async def _watch(
     view: _View = live or _Lines(session, rounds, once=once)
     with live or nullcontext():
         stopped = await until_stopped(work(), stop)
+        await notifier.close()
     if stopped:
         session.output.message(_last_word(session, last))
         return Exit.INTERRUPTED

@@ -1,0 +1,169 @@
+"""Notifications: on changes only, signed, retried, never in the way, and no secret in any message."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from cutover.check import Finding, Status
+from cutover.errors import CutoverError
+from cutover.observations.gate import Judged
+from cutover.plan import Notify
+from cutover.report.notify import TRIES, Notifier
+from cutover.verdict import Verdict
+
+NOW = datetime(2025, 11, 12, 6, 0, tzinfo=UTC)
+
+
+class QuickClock:
+    def now(self) -> datetime:
+        return NOW
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+class Hook(ThreadingHTTPServer):
+    """Keeps what it is sent; answers with the codes it was given, then 200; ``hang`` seconds before that."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.codes: list[int] = []
+        self.hang = 0.0
+        self.got: list[tuple[dict[str, str], bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/services/T0/S3CR3T"
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Hook
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append(({key.lower(): value for key, value in self.headers.items()}, body))
+        time.sleep(self.server.hang)
+        self.send_response(self.server.codes.pop(0) if self.server.codes else 200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
+    server = Hook()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setenv("HOOK_URL", server.url)
+    monkeypatch.setenv("HOOK_KEY", "k3y")
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def judged(verdict: Verdict, message: str = "<!channel> & more") -> Judged:
+    finding = Finding(check="dns.horizon", status=Status.FAIL, subject="app.example.com", message=message)
+    return Judged(
+        at=NOW,
+        command="watch",
+        phase="watch",
+        migration="porter-to-sst",
+        began=NOW,
+        plan_hash="h",
+        names=("app.example.com.",),
+        verdict=verdict.value,
+        exit_code=int(verdict.exit_code),
+        findings=(finding,),
+        soaked={},
+        summary={},
+    )
+
+
+def tell(notify: Notify, *verdicts: Verdict, known: str = "", folder: Path = Path(), patience: float = 10) -> list[str]:
+    said: list[str] = []
+
+    async def scene() -> None:
+        notifier = Notifier(notify, QuickClock(), folder, known=known, say=said.append)
+        for verdict in verdicts:
+            notifier.tell(judged(verdict))
+        await notifier.close(patience)
+
+    asyncio.run(scene())
+    return said
+
+
+def test_only_a_change_is_told(hook: Hook) -> None:
+    notify = Notify(webhook="env:HOOK_URL")
+    steps = [Verdict.CONVERGING, Verdict.CONVERGING, Verdict.CONVERGED, Verdict.CONVERGED]
+    assert tell(notify, *steps, known="converging") == []
+    (one,) = hook.got
+    form = json.loads(one[1])
+    assert (form["before"], form["verdict"], form["exit_code"]) == ("converging", "converged", 0)
+    assert form["findings"][0]["check"] == "dns.horizon"
+
+
+def test_the_body_is_signed_with_its_time(hook: Hook) -> None:
+    tell(Notify(webhook="env:HOOK_URL", secret="env:HOOK_KEY"), Verdict.SPLIT_BRAIN)
+    headers, body = hook.got[0]
+    at, digest = (part.split("=", 1)[1] for part in headers["x-cutover-signature"].split(","))
+    assert at == str(int(NOW.timestamp()))
+    assert digest == hmac.new(b"k3y", at.encode() + b"." + body, hashlib.sha256).hexdigest()
+    assert "cutover fence" in json.loads(body)["text"]
+
+
+def test_slack_gets_text_that_mentions_nobody(hook: Hook) -> None:
+    tell(Notify(slack="env:HOOK_URL"), Verdict.CONVERGING)
+    text = json.loads(hook.got[0][1])["text"]
+    assert text.startswith("porter-to-sst: converging")
+    assert "&lt;!channel&gt; &amp; more" in text
+
+
+def test_failures_are_tried_again_and_the_url_is_never_shown(hook: Hook) -> None:
+    hook.codes = [500, 429]
+    assert tell(Notify(slack="env:HOOK_URL"), Verdict.CONVERGING) == []
+    assert len(hook.got) == 3
+    hook.codes = [500] * 99
+    (said,) = tell(Notify(slack="env:HOOK_URL"), Verdict.BLOCKED)
+    assert len(hook.got) == 3 + TRIES
+    assert "HTTP 500" in said
+    assert "S3CR3T" not in said
+
+
+def test_a_receiver_that_hangs_holds_nobody_up(hook: Hook) -> None:
+    hook.hang = 2.0
+    began = time.monotonic()
+    (said,) = tell(Notify(slack="env:HOOK_URL"), Verdict.CONVERGING, patience=0.2)
+    assert time.monotonic() - began < 1.5
+    assert "in time" in said
+
+
+def test_a_command_gets_the_json(tmp_path: Path) -> None:
+    code = "import sys, pathlib; pathlib.Path('told.json').write_bytes(sys.stdin.buffer.read())"
+    assert tell(Notify(command=(sys.executable, "-c", code)), Verdict.CONVERGED, folder=tmp_path) == []
+    assert json.loads((tmp_path / "told.json").read_text())["verdict"] == "converged"
+    (said,) = tell(Notify(command=(sys.executable, "-c", "raise SystemExit(3)")), Verdict.CONVERGED, folder=tmp_path)
+    assert "ended with 3" in said
+    (said,) = tell(Notify(command=("/nonexistent/tell",)), Verdict.CONVERGED, folder=tmp_path)
+    assert "No such file" in said
+
+
+def test_a_missing_variable_is_said_before_the_watch_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOOK_URL", raising=False)
+    with pytest.raises(CutoverError, match="HOOK_URL is not set"):
+        tell(Notify(slack="env:HOOK_URL"), Verdict.CONVERGED)

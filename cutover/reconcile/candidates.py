@@ -66,31 +66,53 @@ def named_after(column: str, table: Table) -> bool:
     return False
 
 
-def suspects(
-    schema: Schema, change: Change, held: Mapping[TableName, tuple[Holder, ...]], ids: IdMap, rules: Rules
-) -> Iterator[Suspect]:
-    """Yield the columns of a changed row of old that hold a re-keyed id without being declared.
+class Suspects:
+    """Finds columns of changed rows that hold a re-keyed id without being declared.
 
     A column named after the table, one of an array of ids, a polymorphic pair, or a usual name for a reference to
     the same table.
     """
-    table, row = schema.tables[change.table], change.old
-    if row is None:
-        return
-    for place, column in _changed(table, change):
-        value = row[place]
-        if value is None or (table.name, column.name) in rules.not_references or column.name in table.key[:1]:
-            continue
-        mine = [holder for holder in held[table.name] if holder.place == place and not holder.path]
-        values = set(_TOKEN.findall(value)) if column.type.endswith("[]") else {value}
-        for root, mapped in ids.items():
-            hit = next((each for each in sorted(values) if each in mapped), None)
-            if hit is None or any(holder.root == root and holder.applies(row) for holder in mine):
+
+    def __init__(self, schema: Schema, held: Mapping[TableName, tuple[Holder, ...]], ids: IdMap, rules: Rules) -> None:
+        self._schema = schema
+        self._held = held
+        self._rules = rules
+        self._by_value = by_value(ids)
+        self._arrays = {
+            name: {place for place, column in enumerate(table.columns) if column.type.endswith("[]")}
+            for name, table in schema.tables.items()
+        }
+
+    def of(self, change: Change) -> Iterator[Suspect]:
+        """Yield the suspects of one changed row of old."""
+        table, row = self._schema.tables[change.table], change.old
+        if row is None:
+            return
+        arrays = self._arrays[table.name]
+        for place, value in enumerate(row):
+            if value is None or (place not in arrays and value not in self._by_value):
                 continue
-            if any(not holder.when for holder in mine):
+            column = table.columns[place]
+            if change.base is not None and change.base[place] == value:
                 continue
-            if _may_refer(schema, table, column, row, root):
-                yield Suspect(column.name, hit, root)
+            if (table.name, column.name) in self._rules.not_references or column.name in table.key[:1]:
+                continue
+            mine = [holder for holder in self._held[table.name] if holder.place == place and not holder.path]
+            for each in sorted(_TOKEN.findall(value)) if place in arrays else (value,):
+                for root in self._by_value.get(each, ()):
+                    if any(not holder.when or (holder.root == root and holder.applies(row)) for holder in mine):
+                        continue
+                    if _may_refer(self._schema, table, column, row, root):
+                        yield Suspect(column.name, each, root)
+
+
+def by_value(ids: IdMap) -> Mapping[str, tuple[TableName, ...]]:
+    """Return the tables in which each re-keyed id stood."""
+    found: dict[str, list[TableName]] = {}
+    for root, mapped in ids.items():
+        for value in mapped:
+            found.setdefault(value, []).append(root)
+    return {value: tuple(roots) for value, roots in found.items()}
 
 
 def _may_refer(schema: Schema, table: Table, column: Column, row: Row, root: TableName) -> bool:
@@ -117,13 +139,6 @@ def _pair(table: Table, column: str) -> str | None:
     return next((name for name in table.column_names if words(name) in wanted), None)
 
 
-def _changed(table: Table, change: Change) -> Iterator[tuple[int, Column]]:
-    row = change.old or ()
-    for place, column in enumerate(table.columns):
-        if change.base is None or change.base[place] != row[place]:
-            yield place, column
-
-
 class FreeText:
     """Collects text, json and number columns that may hold a re-keyed id, for the list of warnings."""
 
@@ -131,32 +146,27 @@ class FreeText:
         self._schema = schema
         self._held = held
         self._rules = rules
-        self._by_value: dict[str, list[TableName]] = {}
-        for root, mapped in ids.items():
-            for value in mapped:
-                self._by_value.setdefault(value, []).append(root)
+        self._by_value = by_value(ids)
+        self._columns = {name: tuple(_free_columns(table)) for name, table in schema.tables.items()}
         self._found: dict[tuple[TableName, str, TableName], list[str]] = {}
 
     def look(self, change: Change, declared: set[str]) -> None:
         """Look through one changed row; ``declared`` columns are known already."""
-        if not self._by_value or change.old is None:
+        if change.old is None:
             return
         table = self._schema.tables[change.table]
-        for place, column in _changed(table, change):
+        for place, column in self._columns[table.name]:
             value = change.old[place]
-            if value is None or column.name in declared or column.name in table.key or column.generated:
+            if value is None or column in declared or (change.base is not None and change.base[place] == value):
                 continue
-            if (table.name, column.name) in self._rules.not_references:
-                continue
-            kind = base_type(column.type)
-            if kind not in _FREE_FORM and not kind.endswith("[]") and not words(column.name).endswith("_id"):
+            if (table.name, column) in self._rules.not_references:
                 continue
             paths = [holder for holder in self._held[table.name] if holder.place == place]
             for token in set(_TOKEN.findall(value)) & self._by_value.keys():
                 for root in self._by_value[token]:
                     if not any(holder.root == root for holder in paths):
                         where = ", ".join(part or "NULL" for part in change.key) if table.key else "(no key)"
-                        self._found.setdefault((table.name, column.name, root), []).append(where)
+                        self._found.setdefault((table.name, column, root), []).append(where)
 
     def warnings(self) -> tuple[str, ...]:
         """Return one line per column."""
@@ -165,3 +175,11 @@ class FreeText:
             shown = "; ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
             lines.append(f"{table}.{column} may hold a re-keyed id of {root} in {len(rows)} changed row(s): {shown}")
         return tuple(lines)
+
+
+def _free_columns(table: Table) -> Iterator[tuple[int, str]]:
+    for place, column in enumerate(table.columns):
+        kind = base_type(column.type)
+        free = kind in _FREE_FORM or kind.endswith("[]") or words(column.name).endswith("_id")
+        if free and column.name not in table.key and not column.generated:
+            yield place, column.name

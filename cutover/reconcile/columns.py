@@ -295,6 +295,9 @@ class Merger:
 
 def result_row(table: Table, new: Row | None, values: dict[str, Cell], old: Cells | None = None) -> Cells:
     """Return the row in the result: new's with ``values`` written over it, or old's where new has none."""
+    plain = not table.columns_only_new and not table.columns_only_old and not any(c.generated for c in table.columns)
+    if plain and new is None and old is not None and not values:
+        return old
     cells: list[Cell] = []
     for place, column in enumerate(table.columns):
         if column.generated:

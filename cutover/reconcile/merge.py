@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from cutover.reconcile.asked import Asked
 from cutover.reconcile.bundle import Component
-from cutover.reconcile.candidates import FreeText, suspects
+from cutover.reconcile.candidates import FreeText, Suspects
 from cutover.reconcile.cells import NewId
 from cutover.reconcile.classify import Context, append_only, classify
 from cutover.reconcile.components import change_set
@@ -74,7 +74,7 @@ def merge(
     for number, change in enumerate(changes):
         judged.extend(append_only(each) for each in classify(context, number, change))
     warnings = _undeclared(schema, judged, held, identities, rules)
-    judged[:] = [replace(each, number=number) for number, each in enumerate(judged)]
+    judged[:] = [each if each.number == at else replace(each, number=at) for at, each in enumerate(judged)]
     while True:
         CrossRow(schema, judged, asked, rules).run()
         steps = change_set(judged, edges(schema, judged, asked))
@@ -97,8 +97,8 @@ def _kept_twice(judged: Sequence[Judged]) -> Iterator[str]:
     )
     for table, count in counts.items():
         yield (
-            f"{table}: {count} inserted row(s) are equal on both sides and both are kept: no unique column, uuid or time"
-            " with a part of a second proves that they are one. If base is older than the copy, take a later base"
+            f"{table}: {count} inserted row(s) are equal on both sides and both are kept: no unique column, uuid or"
+            " time with a part of a second proves that they are one. If base is older than the copy, take a later base"
         )
 
 
@@ -110,9 +110,12 @@ def _undeclared(
     rules: Rules,
 ) -> tuple[str, ...]:
     """Make conflicts of rows that hold a re-keyed id where nothing declares a reference."""
+    if not any(identities.ids.values()):
+        return ()
+    finder = Suspects(schema, held, identities.ids, rules)
     text = FreeText(schema, held, identities.ids, rules)
     for position, each in enumerate(judged):
-        found = list(suspects(schema, each.change, held, identities.ids, rules))
+        found = list(finder.of(each.change))
         text.look(each.change, {suspect.column for suspect in found})
         if not found or each.decision in (Decision.CONFLICT, Decision.SKIPPED):
             continue

@@ -117,11 +117,10 @@ def holders(schema: Schema) -> Mapping[TableName, tuple[Holder, ...]]:
 
 def rewrite(row: Row, table: Table, held: tuple[Holder, ...], ids: IdMap) -> Rewritten:
     """Rewrite every reference of a row, and its own id, at once: a new value is never looked up again."""
-    cells: list[Cell] = list(row)
     effects: list[str] = []
     ambiguous: list[str] = []
     found: dict[tuple[int, tuple[str, ...]], NewId | str] = {}
-    for holder in held:
+    for holder in held if ids else ():
         value = holder.value(row)
         mapped = None if value is None else ids.get(holder.root, {}).get(value)
         if mapped is None:
@@ -134,6 +133,10 @@ def rewrite(row: Row, table: Table, held: tuple[Holder, ...], ids: IdMap) -> Rew
             found[spot] = mapped
             where = "->".join((holder.column, *holder.path))
             effects.append(f"{where}: {value} becomes {show(mapped)}")
+    own = _own_id(table, row, ids)
+    if not found and own is None:
+        return Rewritten(row)
+    cells: list[Cell] = list(row)
     documents: dict[int, list[tuple[tuple[str, ...], NewId | str]]] = {}
     for (place, path), mapped in found.items():
         if path:
@@ -142,13 +145,18 @@ def rewrite(row: Row, table: Table, held: tuple[Holder, ...], ids: IdMap) -> Rew
             cells[place] = mapped
     for place, replaced in documents.items():
         cells[place] = JsonIds(row[place] or "", tuple(replaced))
-    own = root_key(table)
     if own is not None:
-        place = table.places[own]
-        own_id = row[place]
-        if own_id is not None and own_id in ids.get(table.name, {}):
-            cells[place] = ids[table.name][own_id]
+        cells[table.places[table.key[0]]] = own
     return Rewritten(tuple(cells), tuple(effects), tuple(dict.fromkeys(ambiguous)))
+
+
+def _own_id(table: Table, row: Row, ids: IdMap) -> NewId | str | None:
+    mine = ids.get(table.name)
+    column = root_key(table) if mine else None
+    if mine is None or column is None:
+        return None
+    value = row[table.places[column]]
+    return None if value is None else mine.get(value)
 
 
 def key_of(table: Table, row: Cells | Row) -> Cells:

@@ -82,16 +82,16 @@ def identify(
     Each round starts from the whole map of the round before and makes a new one, until nothing moves: a match
     by ``same_entity`` may hang on another one's id, and a collision on both.
     """
+    siblings = _siblings(schema)
     inserts = [
         (number, change)
         for number, change in enumerate(changes)
         if change.base is None
         and change.old is not None
         and change.base_known
-        and _may_be_mapped(schema, change, rules)
+        and _may_be_mapped(schema, change, rules, siblings)
     ]
     refused_tables = _incomplete(schema, (change for _, change in inserts), facts)
-    siblings = _siblings(schema)
     _ask_siblings(schema, inserts, siblings, asked)
     before: dict[TableName, dict[str, NewId | str]] = {}
     for _ in range(_ROUNDS):
@@ -108,11 +108,16 @@ def identify(
     return Identities(step.ids, step.partners, frozenset(step.present), {**step.refused, **unstable}, refused_tables)
 
 
-def _may_be_mapped(schema: Schema, change: Change, rules: Rules) -> bool:
+def _may_be_mapped(
+    schema: Schema, change: Change, rules: Rules, siblings: Mapping[TableName, tuple[Table, ...]]
+) -> bool:
     table = schema.tables[change.table]
+    if not table.key:
+        return False
+    if table.name in rules.same_entity or (table.generated_key and (change.new is not None or table.name in siblings)):
+        return True
     decided = rules.decisions.get((table.name, change.key))
-    same = decided is not None and decided.choice is Choice.SAME
-    return bool(table.key) and (table.generated_key or table.name in rules.same_entity or same)
+    return decided is not None and decided.choice is Choice.SAME
 
 
 def _incomplete(schema: Schema, changes: Iterable[Change], facts: Facts) -> dict[TableName, Refusal]:

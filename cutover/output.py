@@ -39,6 +39,11 @@ class Output:
         colour = not no_color and not os.environ.get("NO_COLOR") and sys.stdout.isatty() and not as_json
         return cls(as_json, colour and os.environ.get("TERM") != "dumb", verbose - quiet)
 
+    @property
+    def on_terminal(self) -> bool:
+        """A person reads this on a terminal that can draw."""
+        return not self.as_json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
     def paint(self, text: str, *styles: str) -> str:
         """Return text in colour, when colours are wanted."""
         if not self.colour or not styles:

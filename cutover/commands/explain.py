@@ -50,7 +50,13 @@ def run_explain(session: Session, topic: str) -> int:
     form: dict[str, object] = {"topic": topic, "runbook": runbook_of(topic), "text": page or ""}
     if check is not None:
         form |= {"id": check.id, "title": check.title, "severity": check.severity.value, "why": _why(check)}
-    session.output.result(form, "\n\n".join(x for x in (_heading(check), page) if x))
+    text = "\n\n".join(x for x in (_heading(check), page) if x)
+    if session.output.on_terminal:
+        from cutover.report.markdown import print_markdown
+
+        print_markdown(text, session.output)
+    else:
+        session.output.result(form, text)
     return Exit.OK
 
 

@@ -98,7 +98,7 @@ def play(world: World, old: Postgres, new: Postgres, cutover: Cutover) -> Told:
     run("watch before", "watch", "--once")
     world.cut_over()
     time.sleep(3.2)
-    run("watch the change", "watch", "--once")  # a reading from before the change and one from after it bound the writes
+    run("watch the change", "watch", "--once")  # readings from both sides of the change bound the writes
     run("watch after", "watch", "--once", "--html", "status.html", "--metrics", "cutover.prom")
     write(cutover.environment["NEW_DATABASE_URL"], ON_NEW)
     write(cutover.environment["OLD_DATABASE_URL"], ON_OLD)

@@ -38,7 +38,7 @@ def form_of(value: dict[str, Any]) -> str:
         name: {**OUTPUT, "oneOf": [{"$ref": f"#/$defs/{name}"}]}
         for name in (each["$ref"].split("/")[-1] for each in OUTPUT["oneOf"])
     }
-    (form,) = [name for name, schema in named.items() if jsonschema.Draft202012Validator(schema).is_valid(value)]
+    (form,) = [str(name) for name, schema in named.items() if jsonschema.Draft202012Validator(schema).is_valid(value)]
     return form
 
 
@@ -124,9 +124,11 @@ def test_a_wrong_output_does_not_fit(told: night.Told) -> None:
         ("surprise", 1),
     ):
         assert not VALIDATOR.is_valid({**good, key: wrong}), key
-    for key in ("command", "migration", "at", "verdict", "exit_code", "findings", "resolvers", "soaked", "not_before"):
+    for key in ("command", "migration", "at", "verdict", "exit_code", "findings", "eta", "soaked", "not_before"):
         less = {name: value for name, value in good.items() if name != key}
         assert not VALIDATOR.is_valid(less), key
+    for row in good["resolvers"]:
+        assert not VALIDATOR.is_valid({**good, "resolvers": [{**row, "class": "fine"}]})
     renamed = copy.deepcopy(good)
     renamed["findings"][0]["statuss"] = renamed["findings"][0].pop("status")
     assert not VALIDATOR.is_valid(renamed)

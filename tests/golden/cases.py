@@ -53,7 +53,12 @@ class Case:
 
     @property
     def run(self) -> Mapping[str, Any]:
-        """How the command is called: ``base`` (database, dump, none), flags."""
+        """How the command is called.
+
+        ``base``: ``database``, ``dump`` (with ``dump`` and ``dump_env``), ``watermark`` (``during`` is a transaction
+        that is open while it is taken) or ``none``; ``copy``: ``restore`` makes new by dump and restore; ``accept``:
+        tables whose triggers may act; and the command's flags.
+        """
         return self._json("run") or {}
 
     @property

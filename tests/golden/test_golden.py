@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 
 from cutover.errors import CutoverError
 from cutover.reconcile.bundlefile import Bundle
-from cutover.reconcile.model import Decision
+from cutover.reconcile.model import Decision, TableName
 from cutover.reconcile.render import render_text
 from cutover.reconcile.run import ReconcileResult, Request, Urls, reconcile
+from cutover.reconcile.watermark import Watermark, Watermarks
 from tests.golden.cases import Case, all_cases
 from tests.golden.execute import Executor, advance
 from tests.world.postgres import Postgres
@@ -55,10 +57,22 @@ def databases(postgres: Postgres) -> Iterator[dict[str, str]]:
         postgres.drop_database(name)
 
 
+@dataclass
+class Sides:
+    """A case's databases, by name, and old's watermark where the case stands on one."""
+
+    names: dict[str, str]
+    watermarks: Watermarks | None = None
+
+    def __getitem__(self, side: str) -> str:
+        return self.names[side]
+
+
 @pytest.fixture
-def sides(postgres: Postgres, databases: dict[str, str], request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """Base, old and new of a case, as names of databases. A case's scripts say the same wherever they run."""
+def sides(postgres: Postgres, databases: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Sides]:
+    """Base, old and new of a case. A case's scripts say the same wherever they run."""
     case: Case = request.param
+    found = Sides(databases)
     try:
         for side, name in databases.items():
             if side == "new" and case.run.get("copy") == "restore":
@@ -66,12 +80,37 @@ def sides(postgres: Postgres, databases: dict[str, str], request: pytest.Fixture
             else:
                 postgres.execute(case.sql("schema"), database=name)
                 postgres.execute(case.sql("base") or "SELECT 1", database=name)
+            if side == "old" and case.run.get("base") == "watermark":
+                found.watermarks = _watermark(postgres, name, case.run.get("during", "SELECT 1"))
             if side != "base":
                 postgres.execute(case.sql(side) or "SELECT 1", database=name)
-        yield databases
+        yield found
     finally:
         for name in databases.values():
             postgres.execute(_EMPTY, database=name)
+
+
+def _watermark(postgres: Postgres, name: str, during: str) -> Watermarks:
+    """Take old's watermark while a transaction that began before it is still writing."""
+    with psycopg.connect(postgres.dsn(name)) as writer, postgres.connect(name) as taker:
+        for statement in filter(None, during.split(";")):
+            writer.execute(statement.encode())
+        row = taker.execute(
+            "SELECT system_identifier::text, pg_snapshot_xmin(pg_current_snapshot())::text::bigint,"
+            " pg_current_wal_lsn()::text, now() FROM pg_control_system()"
+        ).fetchone()
+        assert row is not None
+        sequences = taker.execute("SELECT schemaname, sequencename, last_value FROM pg_sequences").fetchall()
+        writer.commit()
+    mark = Watermark(
+        system_identifier=row[0],
+        database=name,
+        snapshot_xmin=row[1],
+        lsn=row[2],
+        taken_at=row[3],
+        sequences={TableName(schema, sequence): value for schema, sequence, value in sequences},
+    )
+    return Watermarks(old=mark)
 
 
 def _restore(postgres: Postgres, base: str, new: str) -> None:
@@ -84,7 +123,7 @@ def _restore(postgres: Postgres, base: str, new: str) -> None:
 def base_of(case: Case, postgres: Postgres, name: str, folder: Path) -> str | None:
     """Return what stands for base: a URL, a dump, or nothing."""
     match case.run.get("base", "database"):
-        case "none":
+        case "none" | "watermark":
             return None
         case "database":
             return postgres.dsn(name)
@@ -104,17 +143,17 @@ def each_of(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("sides", "case"), [(case, case) for case in cases], indirect=["sides"], ids=ids)
 
 
-def run(case: Case, postgres: Postgres, sides: dict[str, str], folder: Path) -> ReconcileResult:
+def run(case: Case, postgres: Postgres, sides: Sides, folder: Path) -> ReconcileResult:
     """Call the command's function."""
     known = ("no_merge", "estimate", "accept_inferred_deletes")
     flags = {name: value for name, value in case.run.items() if name in known}
     base = base_of(case, postgres, sides["base"], folder)
     urls = Urls(old=postgres.dsn(sides["old"]), new=postgres.dsn(sides["new"]), base=base)
-    return reconcile(case.options, urls, Request(folder=folder, **flags))
+    return reconcile(case.options, urls, Request(folder=folder, **flags), watermarks=sides.watermarks)
 
 
 @each_of(CASES)
-def test_golden(sides: dict[str, str], case: Case, postgres: Postgres, tmp_path: Path) -> None:
+def test_golden(sides: Sides, case: Case, postgres: Postgres, tmp_path: Path) -> None:
     if "error" in case.expected:
         with pytest.raises(CutoverError, match=case.expected["error"]) as caught:
             run(case, postgres, sides, tmp_path)

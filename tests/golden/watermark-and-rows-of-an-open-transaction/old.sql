@@ -1,0 +1,1 @@
+UPDATE t SET v='o' WHERE id=1; DELETE FROM t WHERE id=3; INSERT INTO t (v) VALUES ('o');

@@ -3,6 +3,8 @@
 Run by hand for many rounds: ``python -m tests.apply.test_chaos --rounds 200``. Each round prints its seed.
 """
 
+# ruff: noqa: E501 - SQL and rows are easier to compare on one line
+
 from __future__ import annotations
 
 import contextlib
@@ -149,7 +151,7 @@ class Writers:
     def check(self, url: str) -> None:
         assert self.errors == [], self.errors[:3]
         with psycopg.connect(url) as connection:
-            found = dict(connection.execute("select id, note from orders").fetchall())
+            found: dict[int, str] = dict(connection.execute("select id, note from orders").fetchall())
         # A write whose answer was lost in a crash may stand or not; the last acknowledged one of a row must not be older.
         for key, note in self.inserted.items():
             assert found.get(key) == note, (key, note, found.get(key))

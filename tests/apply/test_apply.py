@@ -1,5 +1,7 @@
 """Apply and undo, step by step, against a real server."""
 
+# ruff: noqa: E501 - SQL and rows are easier to compare on one line
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -321,3 +323,31 @@ def test_undo_leaves_what_was_touched_since(shop: Maker) -> None:
     why = {(left.table, left.key[0]): left.message for left in undone.left}
     assert "was changed since" in why["public.orders", "1"]
     assert "refers to it" in why["public.users", "10"]
+
+
+def test_an_edited_bundle_or_one_of_a_newer_version_is_refused(shop: Maker) -> None:
+    for name in ("changes.jsonl", "meta.json", "apply.sql", "manifest.json"):
+        bundle = all_kinds(shop)
+        path = bundle / name
+        path.write_text(path.read_text().replace("11.00", "99.00").replace('"format": 1', '"format": 2') + " ")
+        if name == "manifest.json":
+            with pytest.raises(CutoverError, match="bundle format 2"):
+                apply_bundle(bundle, shop.url, fence=fence())
+        else:
+            with pytest.raises(CutoverError, match="edited or damaged"):
+                apply_bundle(bundle, shop.url, fence=fence())
+    (bundle / "manifest.json").unlink()
+    with pytest.raises(CutoverError, match="half-written"):
+        apply_bundle(bundle, shop.url, fence=fence())
+
+
+def test_ids_written_into_the_map_by_hand_are_not_used(shop: Maker) -> None:
+    run(shop.url, "select setval('orders_id_seq', 20)")
+    new = NewId(name_of("orders"), "10")
+    bundle = shop.bundle(
+        [[shop.step("orders", None, (new, "1", "1.00", None, None), key=(new,))]],
+        tables={"orders": shop.table("orders", sequence=name_of("orders_id_seq"))},
+        ids=[MappedId(name_of("orders"), "id", "10", "1", "collision")],
+    )
+    assert apply_bundle(bundle, shop.url, fence=fence()).exit_code == 0
+    assert rows(shop.url, "select id from orders where total = 1") == [(21,)]

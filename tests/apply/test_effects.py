@@ -1,5 +1,7 @@
 """Triggers, psql, locks, and who may apply at the same time."""
 
+# ruff: noqa: E501 - SQL and rows are easier to compare on one line
+
 from __future__ import annotations
 
 import subprocess

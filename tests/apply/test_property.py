@@ -1,5 +1,7 @@
 """Properties over random change sets: apply then undo is identity, twice is once, psql and the tool do the same."""
 
+# ruff: noqa: E501 - SQL and rows are easier to compare on one line
+
 from __future__ import annotations
 
 import itertools

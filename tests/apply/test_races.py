@@ -1,5 +1,7 @@
 """Live users write the very rows that are applied, commit between judgement and write, and lose nothing."""
 
+# ruff: noqa: E501 - SQL and rows are easier to compare on one line
+
 from __future__ import annotations
 
 import contextlib
@@ -213,6 +215,7 @@ def test_a_cut_network_leaves_what_the_same_command_finishes(shop: Maker, postgr
     calm = state(shop.url, *TABLES)
     bundle = many(shop)
     cuts = 0
+    codes: set[int] = set()
     for after in range(40_000, 400_000, 6_000):
         proxy = Proxy(postgres.port, after)
         try:
@@ -220,7 +223,7 @@ def test_a_cut_network_leaves_what_the_same_command_finishes(shop: Maker, postgr
             result = apply_bundle(bundle, url, fence=fence(), batch_rows=4)
         except CutoverError as error:
             cuts += 1
-            assert error.exit_code == 4, error
+            codes.add(error.exit_code)
             deadline = time.monotonic() + 10
             while rows(shop.url, "select count(*) from pg_locks where locktype = 'advisory'") != [(0,)]:
                 assert time.monotonic() < deadline
@@ -230,6 +233,7 @@ def test_a_cut_network_leaves_what_the_same_command_finishes(shop: Maker, postgr
         finally:
             proxy.close()
     assert cuts >= 3
+    assert codes == {4}
     assert result.applied == 40
     assert rows(shop.url, "select count(*) from users where name = 'N'") == [(40,)]
     assert undo_bundle(bundle, shop.url).exit_code == 0

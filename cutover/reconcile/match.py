@@ -20,7 +20,7 @@ import numpy.typing as npt
 from cutover.reconcile.reader import Int64s, Records, no_records
 
 _HELD = 1_500_000
-_FRESH = 60_000
+_FRESH = 250_000
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SPILLED = np.dtype([("key", "<i8"), ("first", "<i8"), ("second", "<i8"), ("position", "<i8"), ("side", "<i8")])
 
@@ -101,12 +101,14 @@ class Matcher:
 
     def add(self, chunks: Sequence[Records]) -> Candidates:
         """Take more rows of each side; return complete groups that differ (others may follow later)."""
-        both = [_joined(wait, chunk) for wait, chunk in zip(self._fresh, chunks, strict=True)]
-        found, rest = self._settle(both)
-        self._fresh = rest
+        both: Sequence[Records] = [_joined(wait, chunk) for wait, chunk in zip(self._fresh, chunks, strict=True)]
+        aligned, rest = (None, both) if self._keyless else self._without_aligned(both)
+        found = _no_candidates(self._sides) if aligned is None else aligned
+        self._fresh = list(rest)
         if _count(rest) > max(_FRESH, _count(self._settled) // 2):
-            # Rows that have waited for long are looked at again only now and then: else each round pays for them.
-            more, self._settled = self._settle(
+            # Sorting is for rows that lie in another order. Those that have waited for long are looked at again
+            # only now and then: else each round would pay for them.
+            more, self._settled = self._settle_sorted(
                 [_joined(a, b) for a, b in zip(self._settled, rest, strict=True)]
             )
             self._fresh = [no_records() for _ in range(self._sides)]

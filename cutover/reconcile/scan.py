@@ -11,7 +11,7 @@ from cutover.reconcile.match import Candidates, Leftover, Matcher, joined
 from cutover.reconcile.reader import LAST_BLOCK, Chunk, Reader, Records, no_records
 
 TARGET_SECONDS = 0.4
-MOST_ROWS = 200_000
+MOST_ROWS = 64_000
 _FIRST_BLOCKS = 512
 _ROUND_ROWS = 150_000
 
@@ -35,6 +35,16 @@ class _Side:
     def fraction(self) -> float:
         """Part of its blocks that was handed out."""
         return self.handed_out / self.blocks if self.blocks else 1.0
+
+    @property
+    def read(self) -> float:
+        """Part of its blocks that came back."""
+        return self.done / self.blocks if self.blocks else 1.0
+
+    @property
+    def lead(self) -> float:
+        """By how much it may be ahead of the slowest side: a range."""
+        return 1.5 * self.step / self.blocks if self.blocks else 1.0
 
     def next_chunk(self) -> Chunk | None:
         """Return the next range; the last one of a leaf is open-ended."""
@@ -103,22 +113,20 @@ def scan_all(
 
     def feed() -> None:
         while True:
+            slowest = min(side.read for side in sides)
             ready = [
                 (side.fraction, number)
                 for number, side in enumerate(sides)
-                if side.running < jobs and side.handed_out < side.blocks
+                # Keep the sides together: a row that waits for its counterpart costs memory and sorting.
+                if side.running < jobs and side.handed_out < side.blocks and side.fraction <= slowest + side.lead
             ]
             if not ready:
                 return
-            fraction, number = min(ready)
+            _, number = min(ready)
             side = sides[number]
-            slowest = min(other.fraction for other in sides)
-            if side.running and fraction > slowest:
-                # Keep the sides together: a row that waits for its counterpart costs memory.
-                return
             chunk = side.next_chunk()
             if chunk is None:
-                side.handed_out = side.blocks
+                side.handed_out = side.done = side.blocks
                 continue
             side.running += 1
             futures[executor.submit(_timed, side.reader, chunk)] = (number, chunk)

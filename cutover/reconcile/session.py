@@ -401,6 +401,7 @@ _CONFIGURATION = (
     "invalid integer value",
     "invalid sslmode value",
     "could not translate host name",
+    "the URL cannot be read",
     "missing \"=\"",
     "certificate",
 )

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
+from psycopg import sql
+
 from cutover.errors import CutoverError
-from cutover.reconcile.catalogue import Catalogue, RawTable, read_catalogue
+from cutover.reconcile.catalogue import Catalogue, RawColumn, RawTable, read_catalogue
 from cutover.reconcile.hashing import SELF_CHECK, HashLevel, key_expression, row_hash, same_text
 from cutover.reconcile.model import Side, Table, TableName
 from cutover.reconcile.options import Options
@@ -34,24 +36,30 @@ class ScanPlan:
     level: HashLevel
     transcode: bool
     retyped: frozenset[str]
+    own_numeric: frozenset[str] = frozenset()
 
     @property
     def two(self) -> bool:
         """Base needs two hashes: the sides' columns differ."""
         return self.first != self.second
 
-    def expressions(self, raw: RawTable, side: Side) -> Expressions:
-        """Return the SQL for one side."""
-        first = row_hash(
+    def _hash(self, raw: RawTable, columns: tuple[str, ...]) -> sql.Composable:
+        if self.integer_key:
+            # Rows are brought together by the key itself: it need not be hashed once more.
+            columns = tuple(each for each in columns if each not in self.key)
+        return row_hash(
             raw,
-            self.second if side is Side.NEW else self.first,
+            columns,
             self.level,
             transcode=self.transcode,
             retyped=self.retyped,
+            own_numeric=self.own_numeric,
         )
-        second = None
-        if side is Side.BASE and self.two:
-            second = row_hash(raw, self.second, self.level, transcode=self.transcode, retyped=self.retyped)
+
+    def expressions(self, raw: RawTable, side: Side) -> Expressions:
+        """Return the SQL for one side."""
+        first = self._hash(raw, self.second if side is Side.NEW else self.first)
+        second = self._hash(raw, self.second) if side is Side.BASE and self.two else None
         key = first
         if self.key:
             key = key_expression(
@@ -269,6 +277,12 @@ class Sources:
             level=self.level,
             transcode=self.transcode,
             retyped=frozenset(retyped),
+            own_numeric=frozenset(
+                name
+                for name in first
+                if all(_is_plain_numeric(raw.column(name)) for raw in raws)
+                and (held is None or table.name not in held or isinstance(self.base, UrlBase))
+            ),
         )
 
     def reader(self, side: Side, table: Table, plan: ScanPlan) -> Reader:
@@ -297,6 +311,10 @@ class Sources:
         self.new.close()
         if self.base:
             self.base.close()
+
+
+def _is_plain_numeric(column: RawColumn | None) -> bool:
+    return column is not None and column.base_type == "numeric" and column.modified and column.not_null
 
 
 def instant(database: Database) -> str:

@@ -8,6 +8,7 @@ old's rows that still equal them bound where base lies in old's own history.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from psycopg import sql
 
@@ -54,26 +55,36 @@ def restored_by(database: Database, raw: RawTable) -> Restored:
     xids: dict[int, int] = {}
     for number, leaf in enumerate(raw.leaves):
         made = database.dicts(_WRITTEN, [leaf.oid])[0]
-        oldest = database.dicts(
-            sql.SQL("SELECT xmin::text AS xid, age(xmin) AS age FROM ONLY {} ORDER BY age(xmin) DESC LIMIT 1").format(
-                sql.Identifier(*leaf.name)
+        # The first blocks usually hold rows as they were restored; only otherwise is the whole leaf looked at.
+        for part in (sql.SQL("WHERE ctid < '(16,0)'::tid"), sql.SQL("")):
+            oldest = database.dicts(
+                sql.SQL(
+                    "SELECT xmin::text AS xid, age(xmin) AS age FROM ONLY {} {} ORDER BY age(xmin) DESC LIMIT 1"
+                ).format(sql.Identifier(*leaf.name), part)
             )
-        )
-        if not oldest:
-            continue
-        age, type_age, index_age = oldest[0]["age"], made["type_age"], made["index_age"]
-        within_one = age == type_age and (index_age is None or index_age == age)
-        between = age < type_age and (index_age < age if index_age is not None else made["first_file"])
-        if not (within_one or between):
-            if index_age is not None and index_age >= age:
-                why = "its oldest rows are younger than its indexes: rewritten since, or restored into a ready schema"
-            else:
-                why = "its file was replaced since it was made: rewritten after the restore"
-            return Restored(refused=f"{leaf.name}: {why}")
-        xids[number] = int(oldest[0]["xid"])
-    if len(xids) < len(raw.leaves) and not xids:
+            if oldest and _by_a_restore(made, oldest[0]["age"]):
+                xids[number] = int(oldest[0]["xid"])
+                break
+        else:
+            if oldest:
+                return Restored(refused=f"{leaf.name}: {_why_not(made, oldest[0]['age'])}")
+    if not xids:
         return Restored(refused=f"{raw.name}: it holds no rows on new that could tell")
     return Restored(xids=xids)
+
+
+def _by_a_restore(made: dict[str, Any], age: int) -> bool:
+    """Tell whether an id lies after the making of the table and before the making of its indexes."""
+    type_age, index_age = made["type_age"], made["index_age"]
+    if age == type_age:
+        return index_age is None or bool(index_age == age)
+    return bool(age < type_age and (index_age < age if index_age is not None else made["first_file"]))
+
+
+def _why_not(made: dict[str, Any], age: int) -> str:
+    if made["index_age"] is not None and made["index_age"] >= age:
+        return "its oldest rows are younger than its indexes: rewritten since, or restored into a ready schema"
+    return "its file was replaced since it was made: rewritten after the restore"
 
 
 class XminBase:

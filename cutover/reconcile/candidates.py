@@ -30,7 +30,8 @@ class Suspect(NamedTuple):
 @lru_cache(maxsize=4096)
 def words(name: str) -> str:
     """Return a name as lower-case words joined by ``_``: ``orderId`` and ``OrderID`` are ``order_id``."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    plain = re.sub(r"ID(?=s?(?:_|$))", "Id", name)
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", plain)
     return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
 
 

@@ -20,6 +20,7 @@ from cutover.reconcile.cells import Filled
 from cutover.reconcile.judged import Judged
 from cutover.reconcile.model import Ask, Change, Decision, Key, Lookup, Row, Schema, Side, Table, TableName
 from cutover.reconcile.policy import Choice, Decided
+from cutover.reconcile.summary import worst
 
 FILE = "decisions.toml"
 _LONG = 500
@@ -219,9 +220,8 @@ def write_decisions(
     carried = {} if settled is None else {(line.table, line.key): line for line in settled.lines}
     stale = frozenset() if settled is None else settled.stale
     open_keys = set()
-    for each in judged:
-        if each.decision is not Decision.CONFLICT:
-            continue
+    conflicts = [each for each in judged if each.decision is Decision.CONFLICT]
+    for each in worst(conflicts, len(conflicts)):
         key = (each.table.name, text_key(each.table, each.change.key))
         open_keys.add(key)
         note = ""

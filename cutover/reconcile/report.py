@@ -16,6 +16,7 @@ from cutover.reconcile.summary import Summary, worst
 SHOWN = 300
 """Rows of a list; the bundle's files hold them all."""
 _LONG = 300
+_UNFOLDED = 20
 
 _STYLE = """\
 :root{color-scheme:light dark;--line:#c8ccd2;--soft:#f2f4f6;--bad:#b3001b;--good:#1a6b2d;--mark:#fff1c2}
@@ -24,13 +25,14 @@ body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:1r
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;min-width:20rem}
 th,td{border:1px solid var(--line);padding:.25rem .5rem;text-align:left;vertical-align:top}
-th{background:var(--soft);font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+th{background:var(--soft);font-weight:600}td.n{white-space:nowrap}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 code,td.v{font-family:ui-monospace,monospace;font-size:.85rem;overflow-wrap:anywhere}
 .bad{color:var(--bad);font-weight:700}.good{color:var(--good);font-weight:700}.null{opacity:.6;font-style:italic}
 tr.differs td{background:var(--mark)}
 details{border:1px solid var(--line);border-radius:.4rem;margin:.5rem 0;padding:.4rem .7rem}
 summary{cursor:pointer;overflow-wrap:anywhere}.next{background:var(--soft);padding:.6rem .8rem;border-radius:.4rem}
-@media print{body{max-width:none;font-size:11px}details{break-inside:avoid}.scroll{overflow:visible}}
+@media print{body{max-width:none;font-size:11px}details{break-inside:avoid}.scroll{overflow:visible}
+details::details-content{content-visibility:visible;height:auto}}
 """
 
 
@@ -112,14 +114,14 @@ def _conflicts(summary: Summary) -> Iterator[str]:
     yield f"<h2>Conflicts ({len(conflicts)})</h2>\n<p>Decide in <code>decisions.toml</code>.</p>\n"
     reasons = Counter((str(each.table.name), each.reason) for each in conflicts)
     yield from _table(["table", "reason", "rows"], ([_e(t), _e(r), str(n)] for (t, r), n in reasons.most_common()), 1)
-    for each in worst(conflicts, SHOWN):
-        yield from _conflict(each)
+    for place, each in enumerate(worst(conflicts, SHOWN)):
+        yield from _conflict(each, unfolded=place < _UNFOLDED)
     if len(conflicts) > SHOWN:
         yield f"<p>and {len(conflicts) - SHOWN} more in <code>conflicts.jsonl</code></p>\n"
 
 
-def _conflict(each: Judged) -> Iterator[str]:
-    yield f"<details><summary><b>{_e(_cut(each.label))}</b> {_e(each.reason)}: {_e(each.message)}"
+def _conflict(each: Judged, *, unfolded: bool) -> Iterator[str]:
+    yield f"<details{' open' if unfolded else ''}><summary><b>{_e(_cut(each.label))}</b> {_e(each.reason)}: {_e(each.message)}"
     if each.because_of:
         yield f" <i>because of {_e(', '.join(each.because_of))}</i>"
     yield "</summary>\n<div class=\"scroll\"><table><thead><tr><th>column</th><th>base</th><th>old</th><th>new</th>"

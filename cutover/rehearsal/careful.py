@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
+from datetime import UTC, datetime
 
 from cutover.rehearsal.narrator import Narrator
 from cutover.rehearsal.sandbox import LOW_TTL, NAME, TTL, Sandbox
@@ -34,9 +34,9 @@ def _day_before(story: Narrator, world: Sandbox) -> None:
     batch = _change_batch(blocked.output)
     story.act(f"runs the command that it prints: a TTL of {LOW_TTL} s")
     world.cloud.client().change_resource_record_sets(HostedZoneId=world.zone_id, ChangeBatch=batch)
-    lowered = time.monotonic()
     story.cutover("preflight", code=3, telling=[r"BLOCKED", r"dns\.ttl-aged"], meaning="lowered, not yet aged")
-    story.wait(TTL + 1 - (time.monotonic() - lowered), "the old TTL runs out in the caches")
+    safe = datetime.fromisoformat(story.ask("status")["safe_to_change_at"])
+    story.wait((safe - datetime.now(UTC)).total_seconds() + 1, "the old TTL runs out in the caches")
     story.cutover("preflight", code=0, telling=[r"READY", r"safe to change"], meaning="go")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cutover.output import Output, terminal_width
 
@@ -119,6 +121,11 @@ class Narrator:
                 self._text(self._painted(line))
         self._text(self.output.paint(f"  -> exit {code}{f': {meaning}' if meaning else ''}", "dim"))
         return found
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        """Return what a command says as JSON, without telling it."""
+        said: dict[str, Any] = json.loads(self._run([*words, "--json"], 0).output)
+        return said
 
     def _difference(self, found: Ran, missing: Sequence[str]) -> str:
         if found.code != found.expected:

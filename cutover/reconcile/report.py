@@ -121,7 +121,8 @@ def _conflicts(summary: Summary) -> Iterator[str]:
 
 
 def _conflict(each: Judged, *, unfolded: bool) -> Iterator[str]:
-    yield f"<details{' open' if unfolded else ''}><summary><b>{_e(_cut(each.label))}</b> {_e(each.reason)}: {_e(each.message)}"
+    yield f"<details{' open' if unfolded else ''}><summary><b>{_e(_cut(each.label))}</b>"
+    yield f" {_e(each.reason)}: {_e(each.message)}"
     if each.because_of:
         yield f" <i>because of {_e(', '.join(each.because_of))}</i>"
     yield "</summary>\n<div class=\"scroll\"><table><thead><tr><th>column</th><th>base</th><th>old</th><th>new</th>"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from cutover.evidence import Evidence
 from cutover.folds.soak import Soak
 from cutover.horizon import horizon
 from cutover.ledger import Ledger
-from cutover.observations.base import Observation, ProbeFailed
+from cutover.observations.base import Observation
 from cutover.observations.gate import Judged
 from cutover.plan import Plan
 from cutover.verdict import Verdict, judge
@@ -249,31 +248,3 @@ class Rounds:
                     }
                 )
         return rows
-
-
-async def guarded(
-    probe: str,
-    about: str,
-    work: Callable[[], Awaitable[Sequence[Observation]]],
-    clock: Clock,
-    deadline: float,
-) -> list[Observation]:
-    """Run one probe; whatever it raises becomes a :class:`ProbeFailed`, and nothing it looked at passes.
-
-    Args:
-        probe: its room.
-        about: what it looks at, "" when that is everything.
-        work: starts it.
-        clock: stamps the failure.
-        deadline: seconds after which it is given up.
-    """
-    try:
-        async with asyncio.timeout(deadline):
-            return list(await work())
-    except TimeoutError:
-        error = f"no result within {deadline:.0f} s"
-    except CutoverError as raised:
-        error = raised.message
-    except Exception as raised:  # noqa: BLE001 - the boundary where a probe runs
-        error = f"{type(raised).__name__}: {raised}"
-    return [ProbeFailed(at=clock.now(), probe=probe, about=about, error=error)]

@@ -24,9 +24,9 @@ from cutover.probes.dns.interception import intercepted
 from cutover.probes.dns.panel import calibrate, load_panel
 from cutover.probes.dns.poll import poll, stretched
 from cutover.probes.dns.walk import Walker
+from cutover.probes.guard import guarded
 from cutover.probes.origin import Asking, follow_user_paths, observe_origins
 from cutover.probes.traffic.observe import TrafficObserver, own_requests
-from cutover.rounds import guarded
 
 Probing = Coroutine[Any, Any, list[Observation]]
 

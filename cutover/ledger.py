@@ -118,7 +118,7 @@ class Ledger:
 
     def head(self) -> Head:
         """Return the last entry's number, time and hash."""
-        row = self._connection.execute("SELECT seq, at, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+        row = self._one("SELECT seq, at, hash FROM entries ORDER BY seq DESC LIMIT 1")
         return Head(row[0], _instant(row[1]), row[2]) if row else Head(0, None, GENESIS)
 
     def read(self, *, after: int = 0, until: datetime | None = None) -> Iterator[tuple[int, Observation]]:
@@ -134,21 +134,26 @@ class Ledger:
         """
         digest = GENESIS
         if after:
-            row = self._connection.execute("SELECT hash FROM entries WHERE seq = ?", (after,)).fetchone()
+            row = self._one("SELECT hash FROM entries WHERE seq = ?", after)
             if row is None:
                 raise self._tampered(after)
             digest = row[0]
         expected = after
         query = "SELECT seq, at, kind, body, hash FROM entries WHERE seq > ? ORDER BY seq"
-        with closing(self._connection.execute(query, (after,))) as rows:
-            for seq, at, kind, body, stored in rows:
-                expected += 1
-                digest = _chained(digest, seq, at, kind, body)
-                if seq != expected or digest != stored:
-                    raise self._tampered(seq)
-                if until is not None and _instant(at) > until:
-                    continue
-                yield seq, self._load(seq, kind, body)
+        try:
+            with closing(self._connection.execute(query, (after,))) as rows:
+                for seq, at, kind, body, stored in rows:
+                    expected += 1
+                    if not all(isinstance(x, str) for x in (at, kind, body)):
+                        raise self._tampered(seq)
+                    digest = _chained(digest, seq, at, kind, body)
+                    if seq != expected or digest != stored:
+                        raise self._tampered(seq)
+                    if until is not None and _instant(at) > until:
+                        continue
+                    yield seq, self._load(seq, kind, body)
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
 
     def refuse_backward_clock(self, now: datetime) -> None:
         """Refuse to go on when the machine's clock is behind what the ledger has already seen.
@@ -156,8 +161,8 @@ class Ledger:
         Raises:
             CutoverError: it is, by more than :data:`CLOCK_TOLERANCE`.
         """
-        row = self._connection.execute("SELECT max(at) FROM entries").fetchone()
-        if row[0] is None:
+        row = self._one("SELECT max(at) FROM entries")
+        if row is None or row[0] is None:
             return
         behind = _instant(row[0]) - now
         if behind > CLOCK_TOLERANCE:
@@ -165,6 +170,13 @@ class Ledger:
                 f"{self.path}: this machine's clock is {say_duration(behind)} behind the ledger's last entry, {row[0]}",
                 "set the clock (timedatectl); times decide when caches have expired",
             )
+
+    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
+        try:
+            row: tuple[Any, ...] | None = self._connection.execute(query, values).fetchone()
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
+        return row
 
     def _check_format(self, readonly: bool) -> None:
         tables = {row[0] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -193,6 +205,12 @@ class Ledger:
         except ValidationError:
             raise self._tampered(seq) from None
         return loaded
+
+    def _damaged(self, error: sqlite3.Error) -> CutoverError:
+        return CutoverError(
+            f"{self.path}: cannot be read: {error}",
+            "keep it as it is for whoever looks into it, and start a new one with --ledger FILE",
+        )
 
     def _tampered(self, seq: int) -> CutoverError:
         return CutoverError(

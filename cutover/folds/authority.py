@@ -93,7 +93,7 @@ class AuthorityFold:
 
     def add(self, observation: Observation) -> None:
         """Take one observation; :meth:`settle` makes sense of a round's."""
-        if isinstance(observation, AuthorityAnswers):
+        if isinstance(observation, AuthorityAnswers) and observation.of in self._sides:
             self._pending[(observation.of, observation.name, observation.rtype)] = observation
             self._note_versions(observation)
 
@@ -189,6 +189,7 @@ class AuthorityFold:
                 and rrset.rtype in {answers.rtype, "CNAME"}
                 and rrset not in serving
                 and served.gone is None
+                and served.last < answers.at
             ):
                 known[rrset] = replace(served, gone=answers.at)
 

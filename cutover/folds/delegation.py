@@ -22,6 +22,19 @@ class Moved(NamedTuple):
     ns_ttl: int
 
 
+class _Told(NamedTuple):
+    """Which servers said in one round that a name does not exist, and which had records of it."""
+
+    at: datetime
+    without: set[str]
+    having: set[str]
+
+    @property
+    def lacks_it(self) -> bool:
+        """Some server really does not have the name."""
+        return bool(self.without - self.having)
+
+
 class DelegationFold:
     """Moves of a zone's name servers, and names that were seen not to exist."""
 
@@ -31,7 +44,8 @@ class DelegationFold:
         self._ns_ttl: dict[str, int] = {}
         self._moved: dict[str, Moved] = {}
         self._negative: dict[str, tuple[int, int]] = {}
-        self._absent: dict[str, datetime] = {}
+        self._absent: set[str] = set()
+        self._told: dict[str, _Told] = {}
 
     def add(self, observation: Observation) -> None:
         """Take one observation."""
@@ -41,8 +55,7 @@ class DelegationFold:
             case ZoneSeen():
                 self._take_zone(observation)
             case AuthorityAnswers(name=name, of=of) if name == of:
-                if any(x.reply.rcode == "NXDOMAIN" for x in observation.answers):
-                    self._absent[name] = observation.at
+                self._take_answers(observation)
 
     def moved(self, name: str) -> Moved | None:
         """Return the last move of the delegation of a name's own zone."""
@@ -50,7 +63,8 @@ class DelegationFold:
 
     def negative_ttl_when_new(self, name: str) -> int | None:
         """Return the negative TTL (RFC 2308 5) when the name was once seen not to exist, seconds."""
-        if name not in self._absent:
+        told = self._told.get(name)
+        if name not in self._absent and not (told is not None and told.lacks_it):
             return None
         return self.negative_ttl(name)
 
@@ -58,6 +72,16 @@ class DelegationFold:
         """Return for how long caches keep that a name of this name's zone does not exist (RFC 2308 5), seconds."""
         ttls = self._negative.get(self._apex.get(name, ""))
         return min(ttls) if ttls is not None and min(ttls) >= 0 else None
+
+    def _take_answers(self, seen: AuthorityAnswers) -> None:
+        """Join a round's types: a server that says NXDOMAIN for one and has records of another knows the name."""
+        told = self._told.get(seen.name)
+        if told is None or told.at != seen.at:
+            if told is not None and told.lacks_it:
+                self._absent.add(seen.name)
+            told = self._told[seen.name] = _Told(seen.at, set(), set())
+        told.without.update(x.address for x in seen.answers if x.reply.rcode == "NXDOMAIN")
+        told.having.update(x.address for x in seen.answers if any(y.owner == seen.name for y in x.reply.answer))
 
     def _take_zone(self, zone: ZoneSeen) -> None:
         if zone.soa_ttl >= 0:

@@ -123,10 +123,9 @@ class ResolverFold:
         return self._longest_ttl.get(name, 0)
 
     def _take(self, seen: ResolverAnswers) -> None:
-        try:
-            sides = self._sides.of(seen.name)
-        except KeyError:
+        if seen.name not in self._sides:
             return
+        sides = self._sides.of(seen.name)
         for resolver, reply in seen.answers:
             if self._intercepted and resolver in self._plain:
                 continue

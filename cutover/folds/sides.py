@@ -36,6 +36,10 @@ class SidesFold:
                 for given in authority_answers:
                     self._learn(name, given.reply.answer, rtype)
 
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a name is one of the plan's: the ledger may hold others (``preflight NAME``)."""
+        return name in self._declared
+
     def of(self, name: str) -> Sides:
         """Return the sides of one of the plan's names."""
         old, new = self._declared[name]

@@ -144,6 +144,8 @@ class TrafficFold:
 
     def expects(self, label: str, burst: Burst) -> bool:
         """Tell whether a source is meant to count a burst: it went to the path that the source's sentinels take."""
+        if burst.name not in self._plan.names:
+            return False
         path = self._sources[label].sentinel_path
         return burst.path == (path or path_of(origin_url(self._plan, burst.name, burst.side)))
 
@@ -210,7 +212,7 @@ class TrafficFold:
         if len(bursts) > _MOST_BURSTS or bursts[0].end < seen.window_end - self.kept - timedelta(hours=1):
             keep = bisect_left(bursts, seen.window_end - self.kept, key=_start)
             del bursts[: max(keep, len(bursts) - _MOST_BURSTS)]
-        if seen.sent:
+        if seen.sent and seen.name in self._plan.names:
             self._note_refusal(seen)
 
     def _note_refusal(self, seen: SentinelSent) -> None:

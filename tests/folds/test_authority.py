@@ -247,3 +247,21 @@ def test_known_since_is_the_first_sighting_of_any_or_of_one_rrset() -> None:
     assert story.evidence.authority.known_since(NAME, edge, "A") == t(9)
     assert story.evidence.authority.known_since(NAME, edge, "AAAA") is None
     assert story.evidence.authority.known_since("other.example.com.") is None
+
+
+def test_a_cname_that_one_type_does_not_show_is_served_still() -> None:
+    story = Story()
+    alias = cname("ingress.porter.example.", 300)
+    story.round(0, authority(0, reply(alias)), authority(0, reply(), rtype="HTTPS"))
+    version = RRset(NAME, "CNAME", 300, frozenset({alias.data}))
+    assert story.evidence.authority.versions(NAME)[version].gone is None
+    story.round(10, authority(10, reply(a(NEW))), authority(10, reply(), rtype="HTTPS"))
+    assert story.evidence.authority.versions(NAME)[version].gone == t(10)
+
+
+def test_a_name_that_the_plan_does_not_have_leaves_no_trace() -> None:
+    story = Story()
+    other = "www.example.com."
+    story.round(0, authority(0, reply(a(OLD, owner=other)), name=other, of=other), authority(0, reply(a(OLD))))
+    assert story.evidence.authority.sightings(other) == {}
+    assert story.evidence.authority.window(NAME).last_old == t(0)

@@ -45,3 +45,13 @@ def test_the_negative_ttl_is_the_smaller_and_only_for_a_name_that_was_absent() -
     assert story.evidence.delegation.negative_ttl_when_new(NAME) == 300
     story.round(20, zone_seen(20, soa_ttl=120, soa_minimum=300))
     assert story.evidence.delegation.negative_ttl_when_new(NAME) == 120
+
+
+def test_a_server_that_denies_a_type_of_a_name_that_it_has_made_no_name_new() -> None:
+    story = Story()
+    story.round(0, zone_seen(0), authority(0, NXDOMAIN, rtype="AAAA"), authority(0, reply(a(NEW))))
+    story.round(10, authority(10, reply(a(NEW))), authority(10, NXDOMAIN, rtype="HTTPS"))
+    assert story.evidence.delegation.negative_ttl_when_new(NAME) is None
+    story.round(20, authority(20, reply(a(NEW)), NXDOMAIN), authority(20, NXDOMAIN, rtype="HTTPS"))
+    story.round(30, authority(30, reply(a(NEW))))
+    assert story.evidence.delegation.negative_ttl_when_new(NAME) == 300

@@ -369,3 +369,14 @@ def test_an_override_leaves_the_verdict_and_stays_in_every_report(world: World, 
         shown = cutover(*words_)
         assert shown.code == result.code
         assert shown.json["overrides"][0]["reason"] == "agreed by all"
+
+
+def test_a_look_at_another_name_in_between_leaves_the_plans_names_as_they_were(world: World, start: Start) -> None:
+    lower_and_age(world)
+    cutover = start(quick(world), types=["A", "AAAA"])
+    before = cutover("preflight")
+    assert cutover("preflight", "www.example.com").code in {3, 4}
+    after = cutover("preflight")
+    assert (after.code, after.json["verdict"]) == (before.code, before.json["verdict"])
+    assert cutover("watch", "--once").code == 3
+    assert cutover("report").code == 3

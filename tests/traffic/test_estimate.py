@@ -339,3 +339,18 @@ def test_what_is_older_than_a_day_is_forgotten() -> None:
     assert story.fold.resume(LABEL, "old", story.now) is None
     story.round(lambda sent: sent)
     assert len(story.fold.chain(LABEL, "old")) == 1
+
+
+def test_sentinels_of_a_name_that_the_plan_does_not_have_prove_nothing() -> None:
+    story = Story()
+    for _ in range(3):
+        story.round(lambda sent: sent)
+    at = story.now - timedelta(seconds=2)
+    story.fold.add(
+        SentinelSent(
+            at=at, name="other.example.com.", side="old", address="x:1", window_start=at, window_end=at,
+            tag="t", path="/version", sent=5, answered=5, refused=0, silent=0,
+        )
+    )  # fmt: skip
+    assert story.sees()
+    assert {name for name, _ in story.fold.refusals("old")} == {NAME}

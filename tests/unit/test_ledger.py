@@ -127,3 +127,26 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path: Path) -> 
             ledger.append([fact(n) for n in range(2000)])
         assert caught.value.exit_code == 4
         assert entries(ledger) == ["1"]
+
+
+def test_a_file_that_is_damaged_below_its_tables_is_said_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    with Ledger(path) as ledger:
+        ledger.append(fact(number) for number in range(400))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 16384) + whole[-8192:])
+    with Ledger(path, readonly=True) as ledger, pytest.raises(CutoverError, match="cannot be read"):
+        list(ledger.read())
+    with Ledger(path, readonly=True) as ledger, pytest.raises(CutoverError, match="cannot be read"):
+        ledger.refuse_backward_clock(NOW)
+
+
+def test_an_entry_that_is_no_text_breaks_the_chain(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    with Ledger(path) as ledger:
+        ledger.append([fact(1), fact(2)])
+    with sqlite3.connect(path) as raw:
+        raw.execute("DROP TRIGGER no_update")
+        raw.execute("UPDATE entries SET body = x'7b7d' WHERE seq = 2")
+    with Ledger(path) as ledger, pytest.raises(CutoverError, match="chain of hashes"):
+        entries(ledger)

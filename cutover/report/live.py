@@ -187,7 +187,7 @@ def _old_table(rows: Sequence[Mapping[str, object]]) -> Table:
     for row in rows[:_ROWS]:
         table.add_row(
             Text(clean(str(row["resolver"]))),
-            Text(clean(str(row["operator"]))),
+            Text(clean(str(row["operator"])) if row["operator"] != row["resolver"] else ""),
             Text(_answer_text(row), "red"),
             _left_text(row) or "-",
         )
@@ -236,7 +236,7 @@ def _missing_lines(judged: Judged, now: datetime) -> list[RenderableType]:
     for status, style in ((Status.FAIL, "red"), (Status.INCONCLUSIVE, "yellow")):
         for finding in judged.findings:
             if finding.status is status and finding.severity is Severity.BLOCKER:
-                until = f" -> {say_instant(finding.until, now)}" if finding.until else ""
+                until = f" -> {say_instant(finding.until, now)}" if finding.until and finding.until > now else ""
                 lines.append(Text(f"{MARKS[status]} {clean(finding.subject)}: {clean(finding.message)}{until}", style))
     if len(lines) > _ROWS:
         lines = [*lines[:_ROWS], Text(f"... and {len(lines) - _ROWS} more: cutover status", "dim")]

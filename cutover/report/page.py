@@ -203,7 +203,7 @@ def _missing(judged: Judged, now: datetime) -> str:
     found = [*blockers(judged.findings, Status.FAIL), *blockers(judged.findings, Status.INCONCLUSIVE)]
     lines = []
     for finding in found:
-        until = f" → {_instant(finding.until, now)}" if finding.until else ""
+        until = f" → {_instant(finding.until, now)}" if finding.until and finding.until > now else ""
         fix = f"<pre>{_said(finding.fix)}</pre>" if finding.fix else ""
         word = _STATUS_WORD[finding.status].capitalize()
         lines.append(

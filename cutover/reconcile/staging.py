@@ -27,7 +27,7 @@ PROTOCOL = 1
 COLLISION = "collision"
 """``how`` of the id map for rows that get an id drawn in the target."""
 
-BATCH_ROWS = 500
+BATCH_ROWS = 1000
 BATCH_BYTES = 4_000_000
 
 STEP_COLUMNS = (

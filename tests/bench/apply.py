@@ -77,6 +77,15 @@ def latency(url: str, low: int, high: int, during: object) -> tuple[float, float
     return statistics.median(seconds) * 1000, seconds[int(len(seconds) * 0.99)] * 1000, len(seconds)
 
 
+def backend_seconds(url: str) -> float:
+    """CPU seconds that the applying backend has used: what a busy machine does not blur (Linux)."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute("select pid from pg_stat_activity where application_name = 'cutover'").fetchone()
+    assert row is not None
+    fields = Path(f"/proc/{row[0]}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def value(row: int) -> list[str | None]:
     """The row as the schema made it, as text."""
     at = time.strftime("%Y-%m-%d %H:%M:%S+00", time.gmtime(1735689600 + row))
@@ -146,11 +155,12 @@ def main() -> None:
         steady: dict[str, float] = {}
 
         def apply() -> None:
-            batches: list[tuple[float, int]] = []
+            batches: list[tuple[float, int, float]] = []
 
             def progress(done: int, total: int, what: str) -> None:
                 if "rehears" not in what:
-                    batches.append((time.monotonic(), done))
+                    used = backend_seconds(url) if len(batches) < 1 or done == total else 0.0
+                    batches.append((time.monotonic(), done, used))
 
             start = time.monotonic()
             result = apply_bundle(
@@ -158,6 +168,7 @@ def main() -> None:
             )
             took["apply"] = time.monotonic() - start
             steady["apply"] = (batches[-1][1] - batches[0][1]) / (batches[-1][0] - batches[0][0])
+            steady["cpu"] = (batches[-1][1] - batches[0][1]) / (batches[-1][2] - batches[0][2])
             assert (result.applied, result.left, result.effects) == (len(steps), (), ())
 
         storm = latency(url, half + 1, options.rows, apply)
@@ -177,6 +188,7 @@ def main() -> None:
             f"apply, guarded, with both images: {steady['apply']:,.0f} changes/s while it runs (x {plain / steady['apply']:.1f}),"
         )
         print(f"  {whole:,.0f} changes/s from start to end ({took['apply']:.1f} s: staging, rehearsal, result)")
+        print(f"  {steady['cpu']:,.0f} changes per CPU second of the backend")
         print(f"undo: {len(steps) / took['undo']:,.0f} changes/s ({took['undo']:.1f} s)")
         print(f"live writers before: median {calm[0]:.2f} ms, p99 {calm[1]:.2f} ms ({calm[2]} writes)")
         print(f"live writers during: median {storm[0]:.2f} ms, p99 {storm[1]:.2f} ms ({storm[2]} writes)")

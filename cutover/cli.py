@@ -151,7 +151,7 @@ def watch(
     return command.run(session, once=once, until_done=until_done, timeout=timeout, reverse=reverse, files=files)
 
 
-@subcommand(example='cutover done --override dns.caa --reason "agreed in the review"')
+@subcommand(example='cutover done --override traffic.visible --reason "agreed in the review"')
 def done(
     session: "Session",
     name: Annotated[
@@ -329,11 +329,18 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
-        sys.stderr.close()
-        code = 1
+        code = _reader_gone()
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is told in one line, with its own code
         code = _unexpected(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _reader_gone() -> int:
+    """End without a word when whoever read the output went away (``| head``): nobody interrupted more clearly."""
+    from cutover.output import forget
+
+    forget(sys.stdout)
+    return 130
 
 
 def _unexpected(error: Exception) -> int:

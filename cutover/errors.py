@@ -1,4 +1,4 @@
-"""The one error that a user sees."""
+"""The error that a user sees."""
 
 
 class CutoverError(Exception):
@@ -15,3 +15,7 @@ class CutoverError(Exception):
         self.message = message
         self.hint = hint
         self.exit_code = exit_code
+
+
+class PlanError(CutoverError):
+    """Something wrong in the plan that shows only in the world: it ends the command, whichever probe meets it."""

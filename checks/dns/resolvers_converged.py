@@ -71,7 +71,9 @@ def _of_type(plan: Plan, evidence: Evidence, name: str, rtype: str, now: datetim
     subject = subject_of(name, rtype)
     panel = _counted(evidence)
     if not any(x.tier is Tier.REQUIRED for x in panel):
-        yield unknown(subject, "the panel has no required resolver that is polled", name=name)
+        failure = evidence.failure("dns.resolvers", name)
+        why = f": {failure.error}" if failure is not None else ""
+        yield unknown(subject, f"the panel has no required resolver that is polled{why}", name=name)
         return
     if evidence.current(ResolverAnswers, name, rtype) is None:
         yield unknown(subject, _why_unasked(evidence, name), name=name)

@@ -51,8 +51,11 @@ def _decide(
             lines.append("Gate values that are not the default: " + _pairs(sign_off.gate_changes))
     elif overridden:
         refused = _not_covered(judged, overridden)
+        idle = _idle(judged, overridden)
         form["override"] = {"reason": reason, "who": who(), "checks": list(overridden)}
-        if refused:
+        if idle:
+            lines.append(f"Nothing to override: {', '.join(idle)} does not stand in the way. Nothing was overridden.")
+        elif refused:
             lines.append(f"The override does not cover: {', '.join(refused)}. Nothing was overridden.")
         else:
             _record_override(session, ledger, judged, overridden, reason)
@@ -100,6 +103,17 @@ def _not_covered(judged: Judged, overridden: Sequence[str]) -> tuple[str, ...]:
         and x.status in {Status.FAIL, Status.INCONCLUSIVE}
     ]
     return tuple(dict.fromkeys(x.check for x in left))
+
+
+def _idle(judged: Judged, overridden: Sequence[str]) -> tuple[str, ...]:
+    """Return the checks to override when none of them stands in the way: the soak alone cannot be waived by name."""
+    standing = {
+        x.check
+        for x in judged.findings
+        if x.severity is Severity.BLOCKER
+        and (x.status in {Status.FAIL, Status.INCONCLUSIVE} or x.extends_soak)
+    }
+    return () if standing & set(overridden) else tuple(overridden)
 
 
 def _sign_off(session: Session, ledger: Ledger, plan: Plan, judgement: Judgement) -> SignedOff:

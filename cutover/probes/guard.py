@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from cutover.clock import Clock
-from cutover.errors import CutoverError
+from cutover.errors import CutoverError, PlanError
 from cutover.observations.base import Observation, ProbeFailed
 
 
@@ -18,6 +18,8 @@ async def guarded(
     deadline: float,
 ) -> list[Observation]:
     """Run one probe; whatever it raises becomes a :class:`ProbeFailed`, and nothing it looked at passes.
+
+    Only a mistake in the plan (:class:`PlanError`) goes on: no later round could see more.
 
     Args:
         probe: its room.
@@ -31,6 +33,8 @@ async def guarded(
             return list(await work())
     except TimeoutError:
         error = f"no result within {deadline:.0f} s"
+    except PlanError:
+        raise
     except CutoverError as raised:
         error = raised.message
     except Exception as raised:  # noqa: BLE001 - the boundary where a probe runs

@@ -177,9 +177,15 @@ class World:
         slow = stretched(self._resolvers, questions, self._plan.dns.max_rate, interval)
         if slow:
             self._say(slow)
-        authorities = {server.address for zone in evidence.all_current(ZoneSeen) for server in zone.servers}
+        zones = evidence.all_current(ZoneSeen)
         return await calibrate(
-            self._engine, self._resolvers, *control, authorities=authorities, stretched=slow, clock=self._clock
+            self._engine,
+            self._resolvers,
+            *control,
+            authorities={server.address for zone in zones for server in zone.servers},
+            declared=any(zone.zone == control[0] and zone.source != "walk" for zone in zones),
+            stretched=slow,
+            clock=self._clock,
         )
 
     def sides_found(self, evidence: Evidence) -> list[Observation]:

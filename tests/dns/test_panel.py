@@ -11,7 +11,7 @@ import dns.message
 import dns.rrset
 import pytest
 
-from cutover.errors import CutoverError
+from cutover.errors import CutoverError, PlanError
 from cutover.observations.dns import PanelSeen, Resolver, Tier, Transport
 from cutover.probes.dns.engine import Engine
 from cutover.probes.dns.panel import calibrate, load_panel
@@ -124,11 +124,22 @@ class FixedClock:
         raise AssertionError("nothing sleeps here")
 
 
-def calibrated(handler: Handler, tier: Tier) -> PanelSeen:
+def calibrated(handler: Handler, tier: Tier, **known: bool) -> PanelSeen:
     async def run(server: Server) -> PanelSeen:
         async with Engine() as engine:
             one = Resolver("one", "One", Transport.PLAIN, server.address, tier)
-            return await calibrate(engine, [one], ZONE, "SOA", stretched="slow", deadline=0.3, clock=FixedClock())
+            authorities = {server.address} if known.get("listed") else set()
+            return await calibrate(
+                engine,
+                [one],
+                ZONE,
+                "SOA",
+                authorities=authorities,
+                declared=known.get("declared", False),
+                stretched="slow",
+                deadline=0.3,
+                clock=FixedClock(),
+            )
 
     with Server(handler) as server:
         return asyncio.run(run(server))
@@ -172,3 +183,9 @@ def test_required_ones_stay(handler: Handler) -> None:
 def test_authoritative_server_is_no_resolver() -> None:
     with pytest.raises(CutoverError, match="one is an authoritative server"):
         calibrated(answering(SOA, aa=True), Tier.REQUIRED)
+
+
+def test_where_the_plan_names_the_authorities_only_an_address_makes_one() -> None:
+    assert calibrated(answering(SOA, aa=True), Tier.REQUIRED, declared=True).members[0].dropped == ""
+    with pytest.raises(PlanError, match="one is an authoritative server"):
+        calibrated(answering(SOA), Tier.REQUIRED, declared=True, listed=True)

@@ -380,3 +380,28 @@ def test_a_look_at_another_name_in_between_leaves_the_plans_names_as_they_were(w
     assert (after.code, after.json["verdict"]) == (before.code, before.json["verdict"])
     assert cutover("watch", "--once").code == 3
     assert cutover("report").code == 3
+
+
+def test_an_override_of_what_does_not_stand_in_the_way_waives_no_soak(world: World, start: Start) -> None:
+    lower_and_age(world)
+    gate = {"interval": "1s", "soak": "10m", "traffic": "optional", "writes": "none"}
+    cutover = start({**quick(world), "gate": gate})
+    cutover("preflight")
+    world.cut_over()
+    cutover("watch", "--once")
+    time.sleep(3.2)
+    result = cutover("done", "--override", "dns.caa,dns.horizon", "--reason", "we are in a hurry")
+    assert not [x for x in result.json["findings"] if x["severity"] == "blocker" and x["status"] == "fail"]
+    assert result.code == 3, result.out
+    assert result.json["exit_code"] == 3
+    assert cutover("report").json["overrides"] == []
+
+
+def test_an_authority_in_the_panel_is_a_mistake_in_the_plan(world: World, start: Start) -> None:
+    lower_and_age(world)
+    authority = world.authorities["example.com"][0]
+    cutover = start(quick(world, more=[authority]))
+    for words in (("preflight",), ("watch", "--once"), ("done",)):
+        result = cutover(*words)
+        assert result.code == 2, words
+        assert authority in result.json["error"]["message"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cutover.clock import Clock, SystemClock
-from cutover.errors import CutoverError
+from cutover.errors import CutoverError, PlanError
 from cutover.observations.dns import Calibration, Outcome, PanelSeen, Reply, Resolver, Tier, Transport
 from cutover.probes.dns.engine import DEADLINE, Engine, Question, Target, host_port
 
@@ -65,6 +65,7 @@ async def calibrate(
     control_type: str,
     *,
     authorities: Collection[str] = (),
+    declared: bool = False,
     stretched: str = "",
     deadline: float = DEADLINE,
     clock: Clock | None = None,
@@ -79,6 +80,8 @@ async def calibrate(
         control_name: a name that is known to exist, with records of ``control_type``.
         control_type: for a list of resolvers: the SOA of the plan's zone.
         authorities: ``address:port`` of the zone's own servers, as far as they are known.
+        declared: the plan names them (``dns.authorities``), so that they are known. Otherwise a member that speaks
+            for the zone is one of them too, whatever its address: a hidden primary.
         stretched: put into the observation, see :func:`cutover.probes.dns.poll.stretched`.
         deadline: seconds for each member.
         clock: stamps the observation.
@@ -86,6 +89,7 @@ async def calibrate(
     Raises:
         CutoverError: a required member is an authoritative server of the control's zone. It holds no cache, so
             that it would show the new side at once and prove nothing.
+        PlanError: the same, where its address leaves no doubt.
     """
     replies = await engine.ask_all(
         [Question(Target.of(member), control_name, control_type, deadline=deadline) for member in resolvers]
@@ -94,9 +98,10 @@ async def calibrate(
     for member, reply in zip(resolvers, replies, strict=True):
         reason = _unfit(reply, control_name)
         if member.tier is Tier.REQUIRED:
-            if member.address in authorities or _speaks_for(reply, control_name):
-                reason = reason or f"answers with authority for {control_name}"
-                raise CutoverError(
+            known = member.address in authorities
+            if known or (not declared and _speaks_for(reply, control_name)):
+                reason = "of the plan's zone" if known else f"answers with authority for {control_name}"
+                raise (PlanError if known else CutoverError)(
                     f"dns.resolvers: {member.id} is an authoritative server ({reason}), not a resolver",
                     "take it out of dns.resolvers; authoritative servers are asked anyway",
                 )

@@ -112,10 +112,10 @@ def _old_ttls(plan: Plan, evidence: Evidence, name: str, changed_at: datetime) -
     causes: list[Cause] = []
     for rrset, served in versions.items():
         last = served_until(evidence, name, rrset, served, changed_at)
-        causes.append(Cause(expiry(last, rrset.ttl), f"old {rrset}, served until {iso(last)}"))
+        causes.append(Cause(expiry(last, rrset.ttl), f"old {rrset}, served until {_second(last)}"))
     for key in _seen_keys(evidence, name) | _edited_keys(evidence, name) or {Key(name, "A")}:
         causes += [
-            Cause(past.until, f"{key} with TTL {past.ttl} s until {iso(past.served_until)} ({past.how})")
+            Cause(past.until, f"{key} with TTL {past.ttl} s until {_second(past.served_until)} ({past.how})")
             for past in past_of(plan, evidence, name, key, changed_at)
             if past.how != SEEN
         ]
@@ -128,6 +128,10 @@ def _seen_keys(evidence: Evidence, name: str) -> set[Key]:
 
 def _edited_keys(evidence: Evidence, name: str) -> set[Key]:
     return {Key(x.name, x.rtype) for x in trail_changes(evidence, name, name) if x.rtype in _ADDRESSED}
+
+
+def _second(at: datetime) -> str:
+    return iso(at.replace(microsecond=0))
 
 
 def _told(plan: Plan, evidence: Evidence, name: str) -> list[tuple[datetime, str]]:

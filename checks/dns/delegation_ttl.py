@@ -41,9 +41,9 @@ def _of_zone(zone: ZoneSeen, moved: Moved | None, tag: str) -> Outcome:
     subject = shown(zone.zone)
     if parent is None and child is None:
         return unknown(subject, zone.error or "no server told the NS records", name=tag)
-    at_parent = f"{parent} s at the parent" if parent is not None else "not asked at the parent"
-    at_child = f"{child} s at the zone" if child is not None else "not told by the zone"
-    message = f"NS TTL is {at_parent}, {at_child}"
+    told = [f"{ttl} s at the {where}" for ttl, where in ((parent, "parent"), (child, "zone")) if ttl is not None]
+    unseen = "" if len(told) == 2 else f" (the {'parent' if parent is None else 'zone'} did not tell)"
+    message = f"NS TTL is {', '.join(told)}{unseen}"
     if moved is not None:
         message += f"; the delegation moved at {iso(moved.at)}: caches may ask its old servers for {moved.ns_ttl} s"
         return warned(subject, message, name=tag, parent=parent, child=child)

@@ -70,7 +70,7 @@ def _from_answers(plan: Plan, evidence: Evidence, name: str) -> Iterator[Outcome
             said = listed(f"{x.label}: {x.error or x.answer.value}" for x in silent)
             yield unknown(subject, f"not every server tells what it holds: {said}", name=name)
         if not wrong and not silent:
-            given = " and ".join(sorted({_named(x.answer) for x in sightings}))
+            given = " and ".join(sorted({_named(x.answer) if x.rrsets else "no record" for x in sightings}))
             yield passed(subject, f"{len(sightings)} servers give {given}{only}", name=name)
 
 

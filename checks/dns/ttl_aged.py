@@ -85,7 +85,7 @@ def _of_key(
     past = [x for x in past_of(plan, evidence, name, key, now) if x.ttl > limit]
     if present is not None and present.ttl > limit:
         until = max([now + timedelta(seconds=present.ttl), *(x.until for x in past)])
-        message = f"not lowered yet: the TTL of {present.ttl} s has to age after it is; if lowered now, safe"
+        message = f"not lowered yet: its TTL of {present.ttl} s has to age after that; if lowered now, safe to change"
         return failed(subject, message, name=name, until=until, ttl=present.ttl, limit=limit)
     slowest = max(past, key=lambda x: x.until, default=None)
     if slowest is not None and slowest.until > now:

@@ -161,7 +161,8 @@ class ApplyResult:
 
     def _headline(self) -> str:
         if self.blocked:
-            return "BLOCKED: triggers did what was not planned; nothing of it was kept"
+            kept = f"{self.applied} of {self.components} were applied before" if self.applied else "nothing was kept"
+            return f"BLOCKED: triggers did what was not planned; {kept}"
         if self.rolled_back:
             return "ROLLED BACK: something could not be applied, and all or nothing was asked for"
         done = f"{self.applied} of {self.components} applied"

@@ -14,13 +14,14 @@ import psycopg
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.reconcile.apply import apply_bundle
+from cutover.reconcile.apply import Bounds, apply_bundle
 from cutover.reconcile.bundle import MappedId
 from cutover.reconcile.cells import NewId
 from cutover.reconcile.model import ForeignKey
 from cutover.reconcile.undo import undo_bundle
 from tests.apply.support import Maker, fence, name_of, rows, run, state
 from tests.apply.test_apply import SHOP, TABLES, all_kinds
+from tests.apply.test_races import many
 
 if TYPE_CHECKING:
     from tests.world.fixtures import MakeDatabase
@@ -374,3 +375,42 @@ def test_a_live_sequence_is_never_set_back(shop: Maker) -> None:
     assert seen == sorted(set(seen))
     assert rows(shop.url, "select nextval('orders_id_seq')") == [(5001,)]
     assert rows(shop.url, "select nextval('users_id_seq') > 3000000") == [(True,)]
+
+
+def test_an_effect_that_the_rehearsal_did_not_meet_blocks_its_batch_and_keeps_the_ones_before(shop: Maker) -> None:
+    run(
+        shop.url,
+        """create function late() returns trigger language plpgsql as $$
+           begin if new.id = 130 then new.name := 'changed'; end if; return new; end $$;
+           create trigger late before insert on users for each row execute function late();""",
+    )
+    bundle = many(shop)
+    blocked = apply_bundle(bundle, shop.url, fence=fence(), batch_rows=4, bounds=Bounds(rows=4))
+    assert (blocked.blocked, blocked.exit_code, blocked.applied) == (True, 3, 28)
+    assert rows(shop.url, "select count(*), max(id) from users where id >= 100") == [(28, 127)]
+    assert "28 of 40 were applied before" in blocked.text()
+    done = apply_bundle(bundle, shop.url, fence=fence(), accept_effects=["public.users"])
+    assert (done.applied, done.exit_code) == (40, 0)
+    assert rows(shop.url, "select id from users where name = 'changed'") == [(130,)]
+
+
+def test_psql_killed_at_any_moment_is_finished_by_the_tool(shop: Maker, postgres: Postgres) -> None:
+    before = state(shop.url, *TABLES)
+    bundle = many(shop)
+    for delay in (0.05, 0.15, 0.3, 0.5):
+        child = subprocess.Popen(
+            [postgres.tool("psql"), "-X", "-q", "-f", str(bundle / "apply.sql"), shop.url],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(delay)
+        child.kill()
+        child.wait()
+    deadline = time.monotonic() + 20
+    while rows(shop.url, "select count(*) from pg_locks where locktype = 'advisory'") != [(0,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert apply_bundle(bundle, shop.url, fence=fence()).applied == 40
+    assert rows(shop.url, "select count(*) from users where name = 'N'") == [(40,)]
+    assert undo_bundle(bundle, shop.url).exit_code == 0
+    assert state(shop.url, *TABLES) == before

@@ -23,6 +23,7 @@ from cutover.reconcile.apply import apply_bundle
 from cutover.reconcile.undo import undo_bundle
 from tests.apply.support import Maker, fence, rows, run, state
 from tests.apply.test_apply import SHOP, TABLES
+from tests.reconcile_read.poolers import TransactionPooler
 from tests.world.postgres import Postgres
 
 if TYPE_CHECKING:
@@ -259,3 +260,14 @@ def test_a_full_disk_stops_it_and_loses_nothing(tmp_path: Path) -> None:
         run(maker.url, "drop trigger full_disk on users")
         result: Any = apply_bundle(bundle, maker.url, fence=fence())
         assert (result.applied, result.left) == (40, ())
+
+
+def test_a_transaction_pooler_is_refused_before_anything_is_written(shop: Maker, postgres: Postgres) -> None:
+    bundle = many(shop)
+    name = shop.url.rpartition("/")[2]
+    with TransactionPooler(postgres.host, postgres.port, name, "postgres") as pooler:
+        url = f"postgresql://postgres@127.0.0.1:{pooler.port}/{name}?sslmode=disable&gssencmode=disable"
+        for act in (lambda: apply_bundle(bundle, url, fence=fence()), lambda: undo_bundle(bundle, url)):
+            with pytest.raises(CutoverError, match="pooler in transaction mode"):
+                act()
+    assert rows(shop.url, "select to_regnamespace('cutover')") == [(None,)]

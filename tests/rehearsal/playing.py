@@ -18,12 +18,35 @@ PATIENCE = 300
 """Seconds for one night: it takes about 70, more where other tests run beside it."""
 
 
+_LISTENER = """
+import ipaddress, os, sys
+log = os.environ["REHEARSAL_TRAFFIC"]
+def note(line):
+    with open(log, "a") as file:
+        file.write(line + "\\n")
+def hook(event, args):
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg") and isinstance(args[1], tuple):
+        if not ipaddress.ip_address(args[1][0]).is_loopback:
+            note(f"{event} {args[1]} by {sys.argv}")
+    if event == "socket.getaddrinfo" and args[0] not in (None, "", "localhost"):
+        host = args[0].decode() if isinstance(args[0], bytes) else args[0]
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            note(f"{event} {host} by {sys.argv}")
+sys.addaudithook(hook)
+note("listening")
+"""
+"""A ``sitecustomize`` for every Python process of a rehearsal: names whatever is not on loopback (PEP 578)."""
+
+
 @dataclass
 class Playing:
     """A rehearsal that runs.
 
     Attributes:
         scratch: where its temporary folder is made.
+        traffic: a line "listening" for each process, and one for each attempt to reach something beyond loopback.
         out, err: files with what it says.
     """
 
@@ -31,6 +54,7 @@ class Playing:
     scratch: Path
     out: Path
     err: Path
+    traffic: Path
 
     def wait(self) -> int:
         """Return its exit code."""
@@ -74,19 +98,28 @@ def playing(*words: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> Iterato
         scratch.mkdir()
         Path(folder).chmod(0o711)
         scratch.chmod(0o711)
-        out, err = Path(folder) / "out", Path(folder) / "err"
+        out, err, traffic = Path(folder) / "out", Path(folder) / "err", Path(folder) / "traffic"
+        hooks = Path(folder) / "hooks"
+        hooks.mkdir()
+        (hooks / "sitecustomize.py").write_text(_LISTENER)
         with out.open("wb") as to_out, err.open("wb") as to_err:
             process = subprocess.Popen(
                 [sys.executable, "-m", "cutover", "rehearse", *words],
                 cwd=folder,
-                env={**os.environ, "TMPDIR": str(scratch), "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+                env={
+                    **os.environ,
+                    "TMPDIR": str(scratch),
+                    "PYTHONPATH": f"{ROOT}{os.pathsep}{hooks}",
+                    "PYTHONIOENCODING": "utf-8",
+                    "REHEARSAL_TRAFFIC": str(traffic),
+                },
                 stdin=stdin,
                 stdout=to_out,
                 stderr=to_err,
                 start_new_session=True,
             )
         try:
-            yield Playing(process, scratch, out, err)
+            yield Playing(process, scratch, out, err, traffic)
         finally:
             if process.poll() is None:
                 process.kill()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.rehearsal.playing import ROOT, playing
+from tests.rehearsal.playing import ROOT, Playing, playing
 
 
 def test_the_incident_is_told_as_it_was_and_the_world_stays_up_when_asked() -> None:
@@ -44,6 +44,14 @@ def test_the_incident_is_told_as_it_was_and_the_world_stays_up_when_asked() -> N
         night.process.send_signal(signal.SIGINT)
         assert night.wait() == 0
         assert night.left_over() == []
+        assert_only_loopback(night, len(told["steps"]))
+
+
+def assert_only_loopback(night: Playing, commands: int) -> None:
+    """No process of the night looked up a name or tried to reach anything beyond this machine."""
+    lines = night.traffic.read_text().splitlines()
+    assert lines.count("listening") > commands
+    assert [line for line in lines if line != "listening"] == []
 
 
 def test_the_careful_night_needs_no_merge_and_leaves_nothing() -> None:
@@ -56,3 +64,4 @@ def test_the_careful_night_needs_no_merge_and_leaves_nothing() -> None:
         assert "The story is told" in said
         assert "\x1b" not in said
         assert night.left_over() == []
+        assert_only_loopback(night, 9)

@@ -12,70 +12,18 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING
+
+from cutover.finding import Finding as Finding
+from cutover.finding import Phase as Phase
+from cutover.finding import Severity as Severity
+from cutover.finding import Status as Status
+from cutover.finding import runbook_of as runbook_of
 
 if TYPE_CHECKING:
     from cutover.evidence import Evidence
     from cutover.plan import Plan
-
-
-class Status(StrEnum):
-    """What a check found. ``SKIP``: the plan does not have this; it is always shown."""
-
-    PASS = "pass"  # noqa: S105
-    WARN = "warn"
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
-    SKIP = "skip"
-
-
-class Severity(StrEnum):
-    """Whether a finding decides the verdict. Only blockers do."""
-
-    BLOCKER = "blocker"
-    WARNING = "warning"
-    INFO = "info"
-
-
-class Phase(StrEnum):
-    """When a check speaks: before the change, or while watching and at ``done``."""
-
-    PREFLIGHT = "preflight"
-    WATCH = "watch"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that a check says.
-
-    Attributes:
-        check: the check's id; a check leaves it empty and the runner fills it in.
-        severity: the check's own, unless it says otherwise for this finding (a vendor's hop is info).
-        subject: what it is about, as people write it (``app.example.com A``).
-        message: one line, with the measured numbers.
-        name: the plan's name (absolute) that it belongs to; "" when it concerns them all.
-        fix: the exact command that mends it, or "".
-        until: the instant at which waiting alone may mend it.
-        extends_soak: nothing is wrong, but the soak may not end while this stands (too few requests seen).
-    """
-
-    check: str = ""
-    status: Status
-    severity: Severity = Severity.BLOCKER
-    subject: str
-    message: str
-    measured: Mapping[str, object] = field(default_factory=dict)
-    name: str = ""
-    fix: str = ""
-    until: datetime | None = None
-    extends_soak: bool = False
-
-    @property
-    def runbook(self) -> str:
-        """File name of the page that explains the check."""
-        return runbook_of(self.check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +70,6 @@ class Check:
 
 
 _REGISTRY: dict[str, Check] = {}
-
-
-def runbook_of(check_id: str) -> str:
-    """Return the file name of a check's page: ``dns.ttl-aged`` -> ``dns-ttl-aged.md``."""
-    return check_id.replace(".", "-") + ".md"
 
 
 def check(*, title: str, severity: Severity, phases: tuple[Phase, ...]) -> Callable[[CheckFunction], CheckFunction]:

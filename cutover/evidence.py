@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from cutover.check import Phase
+from cutover.finding import Phase
 from cutover.folds.authority import AuthorityFold
 from cutover.folds.database import DatabaseFold
 from cutover.folds.delegation import DelegationFold

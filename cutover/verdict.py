@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import IntEnum, StrEnum
 
-from cutover.check import Finding, Phase, Severity, Status
+from cutover.finding import Finding, Phase, Severity, Status
 
 SPLIT_BRAIN = "database.split-brain"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from cutover.check import Status
+from cutover.finding import Status
 from cutover.observations.base import Observation
 from cutover.observations.gate import Judged
 from cutover.plan import Plan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from cutover.check import Finding
+from cutover.finding import Finding
 from cutover.observations.base import Observation
 
 

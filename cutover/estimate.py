@@ -27,6 +27,9 @@ GAP_INTERVALS = 3
 _LATE = timedelta(minutes=5)
 _ROUND = timedelta(minutes=1)
 _TRACKED_WINDOWS = 200
+_STARTS, _ENDS = 6, 3
+_TOGETHER = 3
+_STEP = 6
 FEWEST = 6
 """Windows from which it can be told whether a counter follows the sentinels."""
 _T_999 = {4: 7.17, 5: 5.89, 6: 5.21, 7: 4.79, 8: 4.50, 12: 3.93, 18: 3.61, 28: 3.41, 60: 3.23}
@@ -50,6 +53,20 @@ class Bounds:
     likely: float
     tracked: bool
     windows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """What of our own requests a source's counts are known to hold.
+
+    Attributes:
+        exact: it recognises them and leaves them out.
+        tracked: it counts sentinels. probes: it counts probes.
+    """
+
+    exact: bool
+    tracked: bool
+    probes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +131,28 @@ class Estimate:
     def bounds(self, label: str, side: str, since: datetime | None) -> Bounds | None:
         """Return a side's traffic since an instant, or in the newest window when none is given.
 
-        The stretch begins and ends at windows' ends that keep clear of our own requests, where there are such.
+        A window's end may fall among our own requests, and then nobody knows which of them it holds. What users
+        asked in a stretch is at most what is left of *any* longer one when our certain requests are taken away:
+        the least of some is the upper bound.
         """
         chain = self._fold.chain(label, side)
         if not chain:
             return None
-        if since is None:
-            return self._between(label, side, chain[-1:])
-        first = next((i for i, window in enumerate(chain) if window.end > since), len(chain) - 1)
-        begin = self._clearest(label, side, chain, list(range(first, max(-1, first - 4), -1)), start=True)
-        end = self._clearest(label, side, chain, list(range(len(chain) - 1, max(begin, len(chain) - 4) - 1, -1)))
-        return self._between(label, side, chain[begin : max(begin, end) + 1])
+        first = len(chain) - 1
+        if since is not None:
+            first = next((i for i, window in enumerate(chain) if window.end > since), first)
+        last = len(chain) - 1
+        nearest = chain[first : last + 1]
+        ours = self._ours(label, side, nearest)
+        low = max(0.0, total(nearest) - (0 if ours.exact else self._possible(side, nearest)))
+        if since is None or ours.exact:
+            return self._bounds(label, side, nearest, ours, low)
+        found = [
+            self._bounds(label, side, chain[begin : end + 1], ours, low)
+            for end in self._ends(side, chain, first, ours)
+            for begin in range(first, max(-1, first - _STARTS), -1)
+        ]
+        return min(found, key=lambda x: x.high)
 
     def silent_since(self, addresses: Sequence[tuple[str, str]], *, over_breaks: bool = False) -> datetime | None:
         """Return since when every old address has refused every connection, None when one does not.
@@ -155,9 +183,10 @@ class Estimate:
         for label, source in self._fold.sources.items():
             chain = self._fold.chain(label, side)[-6:]
             if source.weight == "requests" and chain and chain[-1].tagged is None:
-                found = self._between(label, side, chain)
+                ours = _Ours(exact=False, tracked=True, probes=True)
+                found = self._bounds(label, side, chain, ours, 0.0)
                 noise = max(noise, 3 * math.sqrt(found.likely / len(chain)))
-        step = max(3, math.ceil(noise / 2))
+        step = max(_STEP, math.ceil(noise / 2))
         return min(MOST_SENTINELS, SENTINELS + (0, 2, 1)[turn % 3] * step)
 
     def _counts_sentinels(self, label: str, side: str, chain: Sequence[Window]) -> Vision:
@@ -200,22 +229,37 @@ class Estimate:
             until=until,
         )
 
-    def _between(self, label: str, side: str, windows: Sequence[Window]) -> Bounds:
+    def _ends(self, side: str, chain: Sequence[Window], first: int, ours: _Ours) -> list[int]:
+        """Return where a stretch may end: at the newest window, or before some that hold nothing but sentinels."""
+        last = len(chain) - 1
+        found = [last]
+        for end in range(last - 1, max(first, last - _ENDS) - 1, -1):
+            left_out = chain[end + 1 :]
+            if not ours.tracked or total(left_out) > self._possible(side, left_out, probes=ours.probes):
+                break
+            found.append(end)
+        return found
+
+    def _ours(self, label: str, side: str, windows: Sequence[Window]) -> _Ours:
+        if all(window.tagged is not None for window in windows):
+            return _Ours(exact=True, tracked=True, probes=False)
+        return _Ours(
+            exact=False,
+            tracked=self._tracked(label, side, windows),
+            probes=self._holds_probes(label, side, windows),
+        )
+
+    def _bounds(self, label: str, side: str, windows: Sequence[Window], ours: _Ours, low: float) -> Bounds:
         start, end, edge = windows[0].start, windows[-1].end, windows[-1].edge
         counted = total(windows)
-        exact = all(window.tagged is not None for window in windows)
-        if exact:
+        if ours.exact:
             return Bounds(start, end, counted, counted, counted, True, len(windows))
         sentinels = self._certain(label, side, start, end, edge, probes=False)
         probes = self._certain(label, side, start, end, edge, probes=True)
-        possible = self._possible(side, start, end, edge)
-        tracked = self._tracked(label, side, windows)
-        ours = sentinels if tracked else 0
-        if probes and self._holds_probes(label, side, windows):
-            ours += probes
-        high = max(0.0, counted - ours)
-        low = min(high, max(0.0, counted - possible))
-        return Bounds(start, end, low, high, min(high, max(low, counted - sentinels - probes)), tracked, len(windows))
+        certain = (sentinels if ours.tracked else 0) + (probes if ours.probes else 0)
+        high = max(low, counted - certain)
+        likely = min(high, max(low, counted - sentinels - probes))
+        return Bounds(start, end, low, high, likely, ours.tracked, len(windows))
 
     def _certain(
         self,
@@ -241,27 +285,15 @@ class Estimate:
                 found += burst.answered
         return found
 
-    def _possible(self, side: str, start: datetime, end: datetime, edge: timedelta) -> int:
+    def _possible(self, side: str, windows: Sequence[Window], *, probes: bool = True) -> int:
+        start, end, edge = windows[0].start, windows[-1].end, windows[-1].edge
         touching = self._fold.bursts(side, start - edge - self._slack, end + self._slack)
-        return sum(burst.answered + burst.maybe + burst.probes for burst in touching)
+        return sum(burst.answered + burst.maybe + (burst.probes if probes else 0) for burst in touching)
 
-    def _near(self, side: str, instant: datetime, edge: timedelta) -> int:
-        """Count our requests that may lie on either side of a window's end."""
-        return sum(
-            burst.answered + burst.maybe + burst.probes
-            for burst in self._fold.bursts(side, instant - edge - self._slack, instant + self._slack)
-        )
-
-    def _clearest(
-        self, label: str, side: str, chain: Sequence[Window], candidates: Sequence[int], *, start: bool = False
-    ) -> int:
-        if chain[0].tagged is not None:
-            return candidates[0]
-        for i in candidates:
-            instant = chain[i].start if start else chain[i].end
-            if not self._near(side, instant, chain[i].edge):
-                return i
-        return candidates[0]
+    def _sentinels_near(self, side: str, instant: datetime, edge: timedelta) -> bool:
+        """Tell whether sentinels may lie on either side of a window's end."""
+        near = self._fold.bursts(side, instant - edge - self._slack, instant + self._slack)
+        return any(burst.answered + burst.maybe for burst in near)
 
     def _tracked(self, label: str, side: str, windows: Sequence[Window]) -> bool:
         """Tell whether the counts of some windows follow the number of sentinels that lie in them.
@@ -274,17 +306,19 @@ class Estimate:
         pairs = [
             (self._certain(label, side, x.start, x.end, x.edge, probes=False), x.count)
             for x in chain[first : place + len(windows)][-_TRACKED_WINDOWS:]
-            if not self._near(side, x.start, x.edge) and not self._near(side, x.end, x.edge)
+            if not self._sentinels_near(side, x.start, x.edge) and not self._sentinels_near(side, x.end, x.edge)
         ]
         return len(pairs) >= FEWEST and _follows(pairs)
 
     def _holds_probes(self, label: str, side: str, windows: Sequence[Window]) -> bool:
-        for window in windows:
-            if self._near(side, window.start, window.edge) or self._near(side, window.end, window.edge):
-                continue
-            sentinels = self._certain(label, side, window.start, window.end, window.edge, probes=False)
-            probes = self._certain(label, side, window.start, window.end, window.edge, probes=True)
-            if window.count - sentinels < probes - 1e-6:
+        """Tell whether there is room for the probes wherever some windows are looked at together."""
+        together = min(_TOGETHER, len(windows))
+        for first in range(len(windows) - together + 1):
+            part = windows[first : first + together]
+            start, end, edge = part[0].start, part[-1].end, part[-1].edge
+            sentinels = self._certain(label, side, start, end, edge, probes=False)
+            probes = self._certain(label, side, start, end, edge, probes=True)
+            if total(part) - sentinels < probes - 1e-6:
                 return False
         return True
 

@@ -23,11 +23,10 @@ def labels(plan: Plan, weight: str, side: str | None = None) -> tuple[str, ...]:
     )
 
 
-def soak_since(plan: Plan, evidence: Evidence, now: datetime) -> datetime:
-    """Return since when the traffic must have held.
+def soak_since(plan: Plan, evidence: Evidence, now: datetime) -> datetime | None:
+    """Return since when the traffic must have held, None while no soak has begun.
 
-    The start of the soak that is under way; for a soak that was completed and may still be signed off, its start;
-    before either, one soak's length ago.
+    The start of the soak that is under way, or of one that was completed and may still be signed off.
     """
     gate = plan.gate
     begun = evidence.soaks.since()
@@ -35,9 +34,7 @@ def soak_since(plan: Plan, evidence: Evidence, now: datetime) -> datetime:
         return begun
     completed = [evidence.soaks.of(name).completed_at for name in plan.names]
     known = [at for at in completed if at is not None and now - at <= gate.valid_for]
-    if known and len(known) == len(completed):
-        return min(known) - gate.soak
-    return now - gate.soak
+    return min(known) - gate.soak if known and len(known) == len(completed) else None
 
 
 def silent_since(plan: Plan, evidence: Evidence, now: datetime) -> datetime | None:

@@ -78,7 +78,7 @@ class _Share:
     def outcome(self) -> Outcome:
         """Return what is known: too much at once fails, passing needs eyes, the whole soak and enough requests."""
         subject = self._pair.subject
-        for since in (None, self._since):
+        for since in {None, self._since}:
             counted = self._counted(since)
             if counted is not None and counted.share_low > self._limit and self._recent():
                 return failed(subject, self._said(counted), **self._measured(counted))
@@ -132,10 +132,11 @@ class _Share:
             "bound": 0.0,
         }
         said = refused_for(silent, self._now)
-        if silent <= self._since and self._now - silent >= self._plan.gate.soak:
+        whole = self._since is not None and silent <= self._since
+        if whole and self._now - silent >= self._plan.gate.soak:
             return passed(self._pair.subject, said, **measured)
-        whole = say_duration(self._plan.gate.soak)
-        return extended(self._pair.subject, f"{said}: a whole soak of it ({whole}) proves silence", **measured)
+        soak = say_duration(self._plan.gate.soak)
+        return extended(self._pair.subject, f"{said}: a whole soak of it ({soak}) proves silence", **measured)
 
     def _contradiction(self, counted: _Counted) -> str:
         if counted.old_likely >= 1:
@@ -148,12 +149,13 @@ class _Share:
                     f"sources contradict each other: {', '.join(self._pair.old)} counts no request on old, "
                     f"{', '.join(other.old)} counts {theirs.old_likely:.0f}"
                 )
-        written = self._evidence.databases.written("old", self._since)
+        since = self._since or counted.start
+        written = self._evidence.databases.written("old", since)
         if written.total > self._plan.gate.max_old_writes:
             return (
                 f"sources contradict each other: {', '.join(self._pair.old)} counts no request on old, but old's "
-                f"database took {written.total} row writes since {self._since:%H:%M:%S} UTC ({written.told()}): a "
-                "worker, a cron job, or requests that are not counted"
+                f"database took {written.total} row writes since {since:%H:%M:%S} UTC ({written.told()}): a worker, "
+                "a cron job, or requests that are not counted"
             )
         return ""
 
@@ -168,6 +170,8 @@ class _Share:
             )
         if counted.requests < gate.enough_requests:
             return f"{counted.requests:.0f} of {gate.enough_requests} requests seen: the soak goes on"
+        if self._since is None:
+            return f"the soak of {say_duration(gate.soak)} has not begun"
         held = counted.end - max(counted.start, self._since)
         if held < gate.soak - timedelta(milliseconds=1):
             return f"{say_duration(held)} of the soak are counted (of {say_duration(gate.soak)})"
@@ -252,7 +256,7 @@ def _writes_of(plan: Plan, evidence: Evidence, now: datetime, label: str, *, cou
     since = soak_since(plan, evidence, now)
     limit = plan.gate.max_old_writes
     chain = evidence.traffic.chain(label, "old")
-    inside = [window for window in chain if window.end > since] or list(chain[-1:])
+    inside = [window for window in chain if since is not None and window.end > since] or list(chain[-1:])
     total = sum(window.count for window in inside)
     measured: dict[str, Any] = {"old": round(total), "limit": limit}
     if inside and total > limit and estimate.is_recent(label, "old"):
@@ -262,7 +266,7 @@ def _writes_of(plan: Plan, evidence: Evidence, now: datetime, label: str, *, cou
     vision = estimate.vision(label, "old")
     if silent is None and not vision.sees:
         return unknown(subject, f"{label} does not see old: {vision.why}", **measured)
-    written = evidence.databases.written("old", since)
+    written = evidence.databases.written("old", since or (inside[0].start if inside else now))
     if written.total > limit:
         return unknown(
             subject,
@@ -277,8 +281,8 @@ def _writes_of(plan: Plan, evidence: Evidence, now: datetime, label: str, *, cou
             f"{label} counts no write on old, but sentinels are GETs: they cannot prove that it would. Add [database]",
             **measured,
         )
-    begun = max(inside[0].start, since) if inside else now
-    held = inside[-1].end - begun if inside else timedelta(0)
+    begun = max(inside[0].start, since or inside[0].start) if inside else now
+    held = inside[-1].end - begun if inside and since is not None else timedelta(0)
     if silent is not None:
         begun, held = min(begun, silent), max(held, now - silent)
     said = f"{total:.0f} writes on old since {begun:%H:%M:%S} UTC (limit {limit})"

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cutover.check import Phase
 from cutover.clock import Clock
 from cutover.evidence import Evidence
+from cutover.finding import Phase
 from cutover.observations.base import Observation
 from cutover.observations.dns import AuthorityAnswers, NameSeen, PanelSeen, ResolverAnswers, ZoneSeen
 from cutover.observations.gate import SideFound
@@ -282,7 +282,6 @@ class World:
             evidence.traffic,
             addresses,
             probed=own_requests(seen, side_of),
-            began=evidence.began,
             settle=self._single,
         )
         deadline = API_DEADLINE + self._counters.settling().total_seconds()

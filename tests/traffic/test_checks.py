@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from cutover.check import Finding, Phase, Status, run_checks
+from cutover.check import run_checks
 from cutover.estimate import Estimate
 from cutover.evidence import Evidence
+from cutover.finding import Finding, Phase, Status
 from cutover.observations.gate import Judged
 from cutover.observations.traffic import DatabaseReading, SentinelSent, Sight, TableWrites, TrafficReading
 from cutover.plan import Plan
@@ -87,7 +88,7 @@ class Watch:
         for side, address in (("old", f"{OLD_ADDRESS}:443"), ("new", "198.51.100.20:443")):
             size = estimate.burst_size(side, self.turn)
             how = self.outcome if side == "old" else "answered"
-            outcome = {"answered": 0, "refused": 0, "silent": 0, how: size}
+            outcome: dict[str, Any] = {"answered": 0, "refused": 0, "silent": 0, how: size}
             self.sent[side] = outcome["answered"]
             self.evidence.add(
                 SentinelSent(
@@ -154,8 +155,9 @@ def test_a_drained_side_passes_after_the_whole_soak_with_enough_requests() -> No
     found = watch.requests
     assert found.measured["share"] == 0
     assert found.measured["old"] == 0
-    assert found.measured["requests"] >= 3000
-    assert found.measured["bound"] == pytest.approx(3 / found.measured["requests"], rel=0.01)  # type: ignore[operator]
+    requests: Any = found.measured["requests"]
+    assert requests >= 3000
+    assert found.measured["bound"] == pytest.approx(3 / requests, rel=0.01)
     assert watch.of("visible", f"{LABEL} old").status is PASS
 
 
@@ -225,7 +227,8 @@ def test_a_source_that_goes_blind_in_mid_soak_stops_it_and_is_named(sight: Sight
     watch = Watch(plan_of()).rounds(20)
     assert watch.evidence.soaks.since() is not None
     for _ in range(3):
-        watch.round(**{f"prometheus_1_{side}": trouble(sight)})
+        readings: dict[str, Any] = {f"prometheus_1_{side}": trouble(sight)}
+        watch.round(**readings)
         for found in (watch.requests, watch.of("visible", f"{LABEL} {side}")):
             assert found.status is UNKNOWN
             assert "because" in found.message

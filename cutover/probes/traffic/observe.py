@@ -79,7 +79,6 @@ class TrafficObserver:
         addresses: Mapping[tuple[str, str], Sequence[str]],
         *,
         probed: Iterable[OwnRequests] = (),
-        began: datetime | None = None,
         settle: bool = False,
     ) -> list[Observation]:
         """Read every source from where it stopped, and send sentinels.
@@ -88,20 +87,19 @@ class TrafficObserver:
             fold: what is known so far.
             addresses: of a side's answers by (name, side); ``connect`` of the plan goes before them.
             probed: untagged requests of this round, all of them over by now.
-            began: when the round's first request was sent.
             settle: when no sentinel was sent lately, send first and wait until the sources have counted them, so
                 that one round alone can tell whether they see (``preflight``, ``--once``, ``done``).
         """
         if not self._specs:
             return []
         if settle and not self._sent_lately(fold):
-            sent = await self._send(fold, addresses, probed, began)
+            sent = await self._send(fold, addresses, probed)
             return [*sent, *await self._read(fold, [x for x in sent if isinstance(x, SentinelSent)])]
         if any(self._opened(label).cuts_now for label in self._specs):
             await self._clock.sleep(self._clearance.total_seconds())
         read = await self._read(fold, [])
         await self._clock.sleep(self._clearance.total_seconds())
-        return [*read, *await self._send(fold, addresses, probed, began)]
+        return [*read, *await self._send(fold, addresses, probed)]
 
     def _opened(self, label: str) -> Source:
         if label not in self._sources:
@@ -118,7 +116,6 @@ class TrafficObserver:
         fold: TrafficFold,
         addresses: Mapping[tuple[str, str], Sequence[str]],
         probed: Iterable[OwnRequests],
-        began: datetime | None,
     ) -> list[Observation]:
         await self._avoid_bucket_ends()
         estimate = Estimate(self._plan, fold, self._clock.now())
@@ -134,7 +131,6 @@ class TrafficObserver:
                 base_dir=self._base_dir,
                 clock=self._clock,
                 probed=probed,
-                began=began,
             )
         except CutoverError as error:
             return [ProbeFailed(at=self._clock.now(), probe="traffic", about="sentinel", error=error.message)]
@@ -259,11 +255,11 @@ def own_requests(
     for seen in observations:
         match seen:
             case OriginSeen(response=response) if response.status:
-                found.append(OwnRequests(seen.name, seen.side, seen.connect, 1))
+                found.append(OwnRequests(seen.name, seen.side, seen.connect, 1, seen.at))
             case PathSeen(response=response) if response.status:
-                found.append(OwnRequests(seen.name, seen.side, "", 1))
+                found.append(OwnRequests(seen.name, seen.side, "", 1, seen.at))
             case UserPathSeen(response=response) if response.status:
                 side = side_of(seen.name, seen.address)
                 if side is not None:
-                    found.append(OwnRequests(seen.name, side, f"{seen.address}:{seen.port}", 1))
+                    found.append(OwnRequests(seen.name, side, f"{seen.address}:{seen.port}", 1, seen.at))
     return tuple(found)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ from cutover.probes.traffic.logformats import SENTINEL_PREFIX
 from cutover.urls import origin_url, path_of, port_of, with_path
 
 AT_ONCE = 8
+_PROBE_SECONDS = timedelta(seconds=0.5)
+"""How long before its response a probe is taken to have been counted."""
 LIMITS = Limits(connect=3.0, total=6.0, body=1 << 16)
 
 
@@ -33,14 +35,16 @@ class OwnRequests(NamedTuple):
     """Untagged requests that the tool sent in this round (origin probes).
 
     Attributes:
-        address: ``address:port``.
+        address: ``address:port``, "" when it is not known which of the side's.
         answered: how many of them got a response.
+        at: when they had it.
     """
 
     name: str
     side: str
     address: str
     answered: int
+    at: datetime
 
 
 class Target(NamedTuple):
@@ -87,7 +91,6 @@ async def send(
     base_dir: Path,
     clock: Clock,
     probed: Iterable[OwnRequests] = (),
-    began: datetime | None = None,
 ) -> list[SentinelSent]:
     """Send one burst to every target, and account for the round's probes.
 
@@ -99,7 +102,6 @@ async def send(
         base_dir: the plan's folder.
         clock: tells the time.
         probed: the round's other requests.
-        began: when the first of those was sent.
 
     Raises:
         CutoverError: a ``ca_file`` cannot be used.
@@ -110,9 +112,9 @@ async def send(
         *(_burst(plan, target, sizes[target.side], tag, base_dir, gate) for target in wanted)
     )
     ended = clock.now()
-    probes: Counter[tuple[str, str, str]] = Counter()
-    for name, side, address, answered in probed:
-        probes[(name, side, address)] += answered
+    probes: dict[tuple[str, str, str], list[OwnRequests]] = defaultdict(list)
+    for each in probed:
+        probes[(each.name, each.side, each.address)].append(each)
     sent: list[SentinelSent] = []
     for target, exchanges in zip(wanted, results, strict=True):
         answered = sum(exchange.status > 0 for exchange in exchanges)
@@ -139,17 +141,16 @@ async def send(
             name=name,
             side=side,
             address=address,
-            window_start=began or started,
-            window_end=started,
+            window_start=min(each.at for each in found) - _PROBE_SECONDS,
+            window_end=max(each.at for each in found),
             tag="",
             sent=0,
             answered=0,
             refused=0,
             silent=0,
-            probes=count,
+            probes=sum(each.answered for each in found),
         )
-        for (name, side, address), count in probes.items()
-        if count
+        for (name, side, address), found in probes.items()
     ]
     return sent
 

@@ -126,7 +126,8 @@ class Sides:
             case "NOERROR" if _is_referral(reply):
                 return Answer.REFUSED
             case "NOERROR":
-                return self.of_records(reply.answer, rtype)
+                answer = self.of_records(reply.answer, rtype)
+                return self.of_records((), rtype) if answer is Answer.OTHER and _ends_in_nothing(reply) else answer
             case "NXDOMAIN":
                 return Answer.NXDOMAIN
             case "REFUSED" | "NOTAUTH" | "NOTIMP" | "FORMERR":
@@ -148,6 +149,18 @@ def _is_referral(reply: Reply) -> bool:
     """Tell a referral from an empty answer: NS without SOA in the authority section (RFC 2308 2.2)."""
     kinds = {record.rtype for record in reply.authority}
     return not reply.answer and "NS" in kinds and "SOA" not in kinds
+
+
+def _ends_in_nothing(reply: Reply) -> bool:
+    """Tell a CNAME chain whose end has no such record: the end's SOA stands in the authority section (RFC 2308 2.2).
+
+    Without it, the chain may just not have been followed to its end.
+    """
+    if not reply.answer or any(record.rtype != "CNAME" for record in reply.answer):
+        return False
+    end = reply.answer[-1].data.lower()
+    zones = {record.owner for record in reply.authority if record.rtype == "SOA"}
+    return any(end == zone or end.endswith(f".{zone}") for zone in zones)
 
 
 def _ends(records: Iterable[Record], rtype: str) -> tuple[list[str], list[str]]:

@@ -100,6 +100,22 @@ def test_a_referral_is_no_empty_answer() -> None:
     assert sides().of_reply(empty, "AAAA") is Answer.NEW
 
 
+def test_a_chain_that_ends_in_nothing_is_an_empty_answer_when_the_end_says_so() -> None:
+    chain = (cname("edge.example.com."), cname("end.example.com.", owner="edge.example.com."))
+    soa = Record(ZONE, "SOA", 60, "ns1.example.com. x. 1 1 1 1 1")
+
+    def of(*authority: Record, rtype: str = "AAAA", records: tuple[Record, ...] = chain) -> Answer:
+        return sides().of_reply(Reply(Outcome.ANSWERED, "NOERROR", answer=records, authority=authority), rtype)
+
+    assert of(soa) is Answer.NEW
+    assert of(soa, rtype="A") is Answer.NODATA
+    assert of() is Answer.OTHER
+    assert of(Record("elsewhere.example.", "SOA", 60, "x. y. 1 1 1 1 1")) is Answer.OTHER
+    assert of(Record("nd.example.com.", "SOA", 60, "x. y. 1 1 1 1 1")) is Answer.OTHER
+    assert of(soa, records=(*chain, a("2001:db8::99", owner="end.example.com."))) is Answer.OTHER
+    assert of(soa, records=(cname(OLD_TARGET),)) is Answer.OLD
+
+
 def test_an_address_seen_behind_both_sides_is_old() -> None:
     both = Sides((Member.parse(OLD_TARGET),), (Member.parse(NEW_TARGET),), {STRANGER}, {STRANGER})
     assert both.of_records([a(STRANGER)], "A") is Answer.OLD

@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutover.check import Finding, Severity, Status
+from cutover.finding import Finding, Severity, Status
 from cutover.folds.soak import Round, Soak, SoakFold, step
 from cutover.observations.gate import Judged
 from cutover.plan import Plan

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SCHEMA = """
 create table users (id bigserial primary key, email text unique not null, name text, city text);
-create table orders (id bigserial primary key, user_id bigint not null references users, total numeric(10,2) not null, note text);
+create table orders (id bigserial primary key, user_id bigint not null references users,
+                     total numeric(10,2) not null, note text);
 create index on orders (user_id);
 insert into users (email, name, city) values ('a@x', 'Ann', 'A'), ('b@x', 'Bob', 'B'), ('c@x', 'Cid', 'C');
 insert into orders (user_id, total, note) values (1, 10, null), (1, 20.5, ''), (2, 5, 'x');

@@ -107,6 +107,13 @@ class TestByCloudTrail:
         story.round(0, authority(0, reply(a(OLD, 60))), authority(0, reply(), rtype="AAAA"), edits)
         assert knows(story, 1, Key(NAME, "AAAA")).by == "CloudTrail"
 
+    def test_what_is_neither_served_nor_edited_is_not_explained_nor_what_was_made_and_is_not_served(self) -> None:
+        for edits in ([], [edit(-7200, "2001:db8::10", ttl=HOUR, action="CREATE", rtype="AAAA")]):
+            story = Story(make_plan(types=["A", "AAAA"]))
+            answers = authority(0, reply(a(OLD, 60))), authority(0, reply(), rtype="AAAA")
+            story.round(0, *answers, trail(0, *edits))
+            assert not knows(story, 1, Key(NAME, "AAAA")).by
+
     @pytest.mark.parametrize(("fetched", "expected"), [(30 + LAG - 1, False), (30 + LAG, True)])
     def test_what_no_edit_explains_must_have_been_read_late_enough(self, fetched: float, expected: bool) -> None:
         story = Story()

@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutover.check import Finding, Phase, Status, run_checks
+from cutover.check import run_checks
 from cutover.clock import Clock
 from cutover.errors import CutoverError
 from cutover.evidence import Evidence
+from cutover.finding import Finding, Phase, Status
 from cutover.folds.soak import Soak
 from cutover.horizon import horizon
 from cutover.ledger import Ledger

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from cutover.check import Finding, Phase, Severity, Status, all_checks
+from cutover.check import all_checks
 from cutover.commands.preflight import one_round
 from cutover.commands.session import Session, near, split_values, who
 from cutover.durations import say_duration
 from cutover.errors import CutoverError
+from cutover.finding import Finding, Phase, Severity, Status
 from cutover.ledger import Ledger
 from cutover.observations.gate import Judged, Overridden, SignedOff
 from cutover.plan import Plan

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from cutover.check import Check, all_checks, runbook_of
+from cutover.check import Check, all_checks
 from cutover.commands.session import Session, near
 from cutover.errors import CutoverError
+from cutover.finding import runbook_of
 from cutover.verdict import Exit
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from cutover.check import Phase
 from cutover.commands.session import Session, split_values
+from cutover.finding import Phase
 from cutover.report.verdict_text import judged_json, judged_text
 from cutover.rounds import Judgement, Rounds
 

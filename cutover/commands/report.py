@@ -113,7 +113,7 @@ def _replay(session: Session, ledger: Ledger, last: Judged) -> str | None:
     plan = plan.reversed() if last.reverse else plan
     if plan.hash() != last.plan_hash or not set(last.names) <= set(plan.names):
         return None
-    from cutover.check import Phase
+    from cutover.finding import Phase
 
     rounds = Rounds(
         plan, ledger, session.clock, command=last.command, phase=Phase(last.phase), base_dir=session.base_dir
@@ -162,7 +162,7 @@ def _decision_lines(story: Story, now: datetime) -> list[str]:
 
 
 def _why(judged: Judged) -> str:
-    from cutover.check import Severity, Status
+    from cutover.finding import Severity, Status
 
     ids = [
         x.check

@@ -11,11 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-from cutover.check import Phase
 from cutover.commands.session import Session
 from cutover.durations import parse_duration
 from cutover.errors import CutoverError
 from cutover.evidence import Evidence
+from cutover.finding import Phase
 from cutover.ledger import Ledger
 from cutover.plan import Plan
 from cutover.report.files import write_atomically
@@ -73,9 +73,7 @@ async def _watch(
     from cutover.probes.world import World
 
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    _stop_on_signals(stop)
     last: list[Judgement] = []
 
     rounds.catch_up()
@@ -130,6 +128,15 @@ def with_old_sides(plan: Plan, ledger: Ledger) -> Plan:
             )
         names.append(entry.model_copy(update={"old": old}))
     return plan.model_copy(update={"name": tuple(names)})
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows' event loops have none
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
 
 
 def _limit(timeout: str | None) -> timedelta | None:

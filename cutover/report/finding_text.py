@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from cutover.check import Finding, Severity, Status
 from cutover.durations import say_instant
+from cutover.finding import Finding, Severity, Status
 
 MARKS = {Status.FAIL: "✗", Status.INCONCLUSIVE: "?", Status.WARN: "!", Status.PASS: "✓", Status.SKIP: "-"}
 _COLOUR = {

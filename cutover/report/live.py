@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cutover.answers import Answer
-from cutover.check import Severity, Status
 from cutover.durations import say_duration, say_instant
+from cutover.finding import Severity, Status
 from cutover.folds.story import old_share
 from cutover.observations.gate import Judged
 from cutover.output import Output, plain_stdout

@@ -14,8 +14,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from cutover.check import Severity, Status
 from cutover.clock import Clock
+from cutover.finding import Severity, Status
 from cutover.http import USER_AGENT, httpx
 from cutover.observations.gate import Judged
 from cutover.output import to_json

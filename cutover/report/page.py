@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from html import escape
 
-from cutover.check import Finding, Severity, Status
 from cutover.durations import iso, say_duration, say_instant
+from cutover.finding import Finding, Severity, Status
 from cutover.folds.story import Story, old_share
 from cutover.observations.gate import Judged, Overridden, SignedOff
 from cutover.report.chart import Curve, line_chart, share_text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from cutover.check import Finding, Status
 from cutover.durations import iso, say_duration, say_instant
+from cutover.finding import Finding, Status
 from cutover.observations.gate import Judged
 from cutover.report.finding_text import Paint, findings_text
 from cutover.verdict import Verdict, blockers, is_split_brain

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cutover.check import Finding, Phase, Status, all_checks, run_checks
+from cutover.check import all_checks, run_checks
 from cutover.evidence import Evidence
+from cutover.finding import Finding, Phase, Status
 from cutover.observations.base import Observation
 from cutover.observations.dns import (
     AuthorityAnswer,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cutover.check import Phase, Status
+from cutover.finding import Phase, Status
 from cutover.observations.base import ProbeFailed
 from cutover.observations.dns import Outcome, Record, Reply, ServerSeen
 from tests.checks.kit import (

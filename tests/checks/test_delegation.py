@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cutover.check import Finding, Phase, Status
+from cutover.finding import Finding, Phase, Status
 from cutover.observations.base import ProbeFailed
 from cutover.observations.dns import ServerSeen
 from tests.checks.kit import (

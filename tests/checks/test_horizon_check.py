@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cutover.check import Status
+from cutover.finding import Status
 from tests.checks.kit import NEW, OLD, STRANGER, Story, a, authority, make_plan, reply, t
 
 CHECK = "dns.horizon"

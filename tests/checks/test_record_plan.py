@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cutover.check import Phase, Status
+from cutover.finding import Phase, Status
 from cutover.observations.base import Observation, ProbeFailed
 from cutover.observations.dns import Record, TargetAddresses
 from cutover.observations.provider import Variant

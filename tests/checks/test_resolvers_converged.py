@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from cutover.check import Status
+from cutover.finding import Status
 from cutover.observations.base import ProbeFailed
 from cutover.observations.dns import InterceptionSeen, Reply, Resolver
 from tests.checks.kit import (

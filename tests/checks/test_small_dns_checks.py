@@ -6,7 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from cutover.check import Severity, Status, all_checks
+from cutover.check import all_checks
+from cutover.finding import Severity, Status
 from cutover.observations.base import ProbeFailed
 from cutover.observations.dns import InterceptionSeen
 from cutover.observations.provider import ChangeStatus

@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any
 
-from cutover.check import Phase, Severity, Status
+from cutover.finding import Phase, Severity, Status
 from cutover.observations.base import ProbeFailed
 from tests.checks.kit import (
     NAME,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cutover.check import Phase, Severity, Status
+from cutover.finding import Phase, Severity, Status
 from cutover.observations.base import ProbeFailed
 from cutover.observations.database import (
     BaselineTaken,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from cutover.check import Status
+from cutover.finding import Status
 from cutover.observations.database import BaselineTaken, FenceProven, FenceReleased, RoleProof
 from tests.checks.kit import t
 from tests.database.test_checks import database, night, reading

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from cutover.check import Outcome, Severity, Status, all_checks
+from cutover.check import Outcome, all_checks
 from cutover.evidence import Evidence
+from cutover.finding import Severity, Status
 from cutover.observations.base import Observation, ProbeFailed
 from cutover.observations.dns import Outcome as Asked
 from cutover.observations.dns import Record, Reply, ResolverAnswer, ResolverAnswers

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cutover.check import Finding, Phase, Status, run_checks
+from cutover.check import run_checks
 from cutover.evidence import Evidence
+from cutover.finding import Finding, Phase, Status
 from cutover.probes.origin import Asking, follow_user_paths, observe_origins
 from cutover.urls import deep_path
 from tests.origin.test_probe import NAME, asking

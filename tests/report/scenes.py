@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from cutover.check import Finding, Severity, Status
+from cutover.finding import Finding, Severity, Status
 from cutover.folds.story import Story, old_share
 from cutover.observations.base import Observation
 from cutover.observations.gate import Judged, Overridden, SignedOff

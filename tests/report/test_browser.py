@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cutover.check import Status
+from cutover.finding import Status
 from cutover.report.page import status_page
 from cutover.verdict import Verdict
 from tests.report import chromium, scenes

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutover.check import Severity, Status
 from cutover.durations import iso
+from cutover.finding import Severity, Status
 from cutover.observations.gate import Judged
 from cutover.report.chart import Curve, line_chart, share_text
 from cutover.report.finding_text import clean

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from cutover import check as check_module
-from cutover.check import Check, Outcome, Phase, Severity, Status, all_checks, passed, run_checks
+from cutover.check import Check, Outcome, all_checks, passed, run_checks
 from cutover.evidence import Evidence
+from cutover.finding import Phase, Severity, Status
 from cutover.plan import Name, Plan
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from cutover.check import Finding, Status
 from cutover.errors import CutoverError
+from cutover.finding import Finding, Status
 from cutover.observations.gate import Judged
 from cutover.plan import Notify
 from cutover.report.notify import TRIES, Notifier

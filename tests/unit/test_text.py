@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from cutover.check import Finding, Severity, Status
 from cutover.durations import iso, parse_duration, say_duration, say_instant
+from cutover.finding import Finding, Severity, Status
 from cutover.observations.gate import Judged
 from cutover.output import Output, to_json
 from cutover.report.finding_text import clean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cutover.check import Finding, Phase, Severity, Status
+from cutover.finding import Finding, Phase, Severity, Status
 from cutover.verdict import Verdict, judge
 
 

@@ -330,6 +330,10 @@ def main() -> NoReturn:
         code = 130
     except BrokenPipeError:
         code = _reader_gone()
+    except SystemExit as ended:
+        if ended.code != 1:  # typer's own word for a broken pipe, the only one that it has here
+            raise
+        code = _reader_gone()
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is told in one line, with its own code
         code = _unexpected(error)
     sys.exit(code if isinstance(code, int) else 0)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import IO, Any, TextIO, cast
 
 from cutover.durations import iso
+from cutover.errors import CutoverError
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 _PLAIN = str.maketrans(
@@ -97,9 +98,26 @@ def _plain(value: object) -> Any:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    """Write a line; a locale that lacks a character gets a plainer one instead of a crash."""
-    stream.write(plainer(text, stream.encoding) + "\n")
-    stream.flush()
+    """Write a line; a locale that lacks a character gets a plainer one instead of a crash.
+
+    Raises:
+        BrokenPipeError: whoever read it went away.
+        CutoverError: the disk behind it is full, or the like.
+    """
+    try:
+        stream.write(plainer(text, stream.encoding) + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        forget(stream)
+        reason = error.strerror or str(error)
+        raise CutoverError(f"the output cannot be written: {reason}", "free the disk, or write elsewhere") from None
+
+
+def forget(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere: it would be flushed, and fail, once more at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def plainer(text: str, encoding: str | None) -> str:

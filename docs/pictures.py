@@ -74,7 +74,8 @@ def main() -> None:
             story = Story()
             for _, observation in ledger.read():
                 story.add(observation)
-        assert story.last is not None, "the watch judged nothing"
+        if story.last is None:
+            raise SystemExit("the watch judged nothing")
         draw_terminal(Judgement(story.last, Verdict(story.last.verdict), {}), ROOT / "docs" / "terminal.svg")
         chromium.picture(Path(folder) / "status.html", ROOT / "docs" / "page.png", width=900, height=1180)
 

@@ -118,20 +118,30 @@ def _plan_lines(plan: Plan, evidence: Evidence, suggestions: dict[str, Suggestio
     new = [member.text for member in entry.new]
     provider = _provider(evidence, entry.name)
     zone = _apex(evidence, entry.name)
-    lines = ["[migration]", f"name = {_text(host.replace('.', '-'))}", "", "[[name]]"]
+    lines = ["[[name]]"]
+    if not plan.migration.model_fields_set:
+        lines = ["[migration]", f"name = {_text(host.replace('.', '-'))}", "", *lines]
     lines.append(f"name = {_text(host)}   # zone {zone}, provider {provider}, {_longest_ttl(evidence, entry.name)}")
     lines.append(f"old = {_list(old)}" if old else f'# old = ["203.0.113.10"]   {TODO}')
     lines.append(f"new = {_list(new)}" if new else f'# new = ["198.51.100.20"]   {TODO}')
     for side in ("old", "new"):
-        lines.append(f"[origin.{side}]")
-        found = suggestions.get(side)
-        if found is not None:
-            matches = _text(found.matches)
-            lines.append(f"fingerprint = {{ header = {_text(found.header)}, matches = {matches} }}")
-        else:
-            lines.append(f'# fingerprint = {{ header = "x-release", matches = "^{side}-" }}   {TODO}')
-    lines.append(f"# [[traffic]] and [database]: who counts requests and writes?   {TODO}")
+        lines += _origin_lines(plan, side, suggestions.get(side))
+    missing = [name for name, given in (("[[traffic]]", plan.traffic), ("[database]", plan.database)) if not given]
+    if missing:
+        lines.append(f"# {' and '.join(missing)}: who counts requests and writes?   {TODO}")
     return lines
+
+
+def _origin_lines(plan: Plan, side: str, found: Suggestion | None) -> list[str]:
+    """Suggest how to tell a side; one that the file describes is completed at the name: TOML has no table twice."""
+    given = getattr(plan.origin, side)
+    if given.fingerprint is not None:
+        return []
+    if found is not None:
+        line = f"fingerprint = {{ header = {_text(found.header)}, matches = {_text(found.matches)} }}"
+    else:
+        line = f'# fingerprint = {{ header = "x-release", matches = "^{side}-" }}   {TODO}'
+    return [f"[name.origin.{side}]" if given.model_fields_set else f"[origin.{side}]", line]
 
 
 def _text(value: str) -> str:

@@ -8,7 +8,7 @@ Both work on the state in schema ``cutover`` of the target, so that psql and the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cutover.reconcile.bundlefile import Bundle, BundleWriter
 from cutover.reconcile.model import PINNED_SETTINGS
@@ -46,7 +46,7 @@ def apply_sql(bundle: Bundle, run: UUID) -> Iterator[str]:
     stager = Stager(run, meta)
     yield from _stage("step", STEP_COLUMNS, stager.lines(bundle.components()))
     for table, rows in small_tables(bundle, stager).items():
-        yield from _stage(table, STAGED_TABLES[table], ("\t".join(map(_field, row)) + "\n" for row in rows))
+        yield from _stage(table, STAGED_TABLES[table], ("\t".join(map(copy_text, row)) + "\n" for row in rows))
     yield "BEGIN;\n"
     for table in ("step", *STAGED_TABLES):
         columns = ", ".join(STEP_COLUMNS if table == "step" else STAGED_TABLES[table])
@@ -121,10 +121,6 @@ def _stage(table: str, columns: Iterable[str], lines: Iterable[str]) -> Iterator
     yield f"COPY staged_{table} ({names}) FROM STDIN;\n"
     yield from lines
     yield "\\.\n"
-
-
-def _field(value: Any) -> str:
-    return copy_text(value)
 
 
 def _summary(run: UUID, direction: str) -> str:

@@ -20,6 +20,7 @@ from cutover.reconcile.staging import (
     PROTOCOL,
     STEP_COLUMNS,
     Stager,
+    copy_text,
     id_map_lines,
     reference_lines,
     run_id,
@@ -219,22 +220,18 @@ def _advance_sequence(connection: Connection, name: str, value: int) -> None:
 
 
 def _copy(connection: Connection, bundle: Bundle, stager: Stager) -> None:
-    columns = sql.SQL(", ").join(map(sql.Identifier, STEP_COLUMNS))
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(sql.SQL("COPY cutover.step ({}) FROM STDIN").format(columns)) as copy,
-    ):
-        for block in _blocks(stager.lines(bundle.components())):
-            copy.write(block)
+    _copy_lines(connection, "step", STEP_COLUMNS, stager.lines(bundle.components()))
     for table, rows in small_tables(bundle, stager).items():
-        names = STAGED_TABLES[table]
-        query = sql.SQL("INSERT INTO cutover.{} ({}) VALUES ({})").format(
-            sql.Identifier(table),
-            sql.SQL(", ").join(map(sql.Identifier, names)),
-            sql.SQL(", ").join([sql.Placeholder()] * len(names)),
-        )
-        with connection.cursor() as cursor:
-            cursor.executemany(query, rows)
+        _copy_lines(connection, table, STAGED_TABLES[table], ("\t".join(map(copy_text, row)) + "\n" for row in rows))
+
+
+def _copy_lines(connection: Connection, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
+    query = sql.SQL("COPY cutover.{} ({}) FROM STDIN").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        for block in _blocks(lines):
+            copy.write(block)
 
 
 def small_tables(bundle: Bundle, stager: Stager) -> dict[str, Sequence[tuple[Any, ...]]]:

@@ -41,10 +41,16 @@ class RawColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaf:
-    """One heap that is scanned: the table itself, or a partition that holds rows."""
+    """One heap that is scanned: the table itself, or a partition that holds rows.
+
+    Attributes:
+        main: bytes of the rows' own file, ``whole`` with TOAST; both read after the snapshot was taken.
+    """
 
     name: TableName
     oid: int
+    main: int = 0
+    whole: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,8 @@ SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name, c.relkind::te
        has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT') AS readable,
        c.relrowsecurity AND row_security_active(c.oid) AS filtered,
        EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AND NOT c.relispartition AS inherits,
+       CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid)::int8 END AS main,
+       CASE WHEN c.relkind = 'r' THEN pg_table_size(c.oid)::int8 END AS whole,
        CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::oid::int8 END AS root,
        (SELECT array_agg(t.attname::text ORDER BY k.n)
           FROM pg_partitioned_table p, unnest(p.partattrs::int2[]) WITH ORDINALITY AS k(attnum, n)
@@ -273,7 +281,9 @@ def read_catalogue(database: Database, schemas: Iterable[str]) -> Catalogue:
         if row["is_partition"] and root in names:
             partitions[names[row["oid"]]] = names[root]
         if row["kind"] == "r":
-            leaves[root].append(Leaf(name=names[row["oid"]], oid=row["oid"]))
+            leaves[root].append(
+                Leaf(name=names[row["oid"]], oid=row["oid"], main=row["main"] or 0, whole=row["whole"] or 0)
+            )
             heap[root] = heap[root] and row["heap"]
         elif row["kind"] == "f" and row["is_partition"]:
             foreign[root].append(names[row["oid"]])

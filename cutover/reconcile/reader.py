@@ -22,6 +22,7 @@ Int64s = npt.NDArray[np.int64]
 LAST_BLOCK = 0xFFFFFFFE
 """An open end: rows after the measured extent are seen too."""
 _FETCH_BYTES = 8 << 20
+_AT_ONCE = 1 << 18
 _RETRIES = 4
 
 
@@ -141,40 +142,14 @@ class DatabaseReader:
             sql.Identifier(column.name) if column.name in present else sql.SQL("NULL")
             for column in table.columns
         ]
-        self._extent: tuple[int, ...] | None = None
-        self._size = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes on disk, TOAST included."""
-        self._measure()
-        return self._size
-
-    @property
-    def extent(self) -> tuple[int, ...]:
-        """Blocks of each leaf's main fork, read after the snapshot was taken."""
-        return self._measure()
+        block = database.info.block_size
+        self.extent = tuple(-(-leaf.main // block) for leaf in raw.leaves)
+        self.size = sum(leaf.whole for leaf in raw.leaves)
 
     @property
     def scannable(self) -> bool:
         """Only heaps have row positions."""
         return self._raw.heap
-
-    def _measure(self) -> tuple[int, ...]:
-        if self._extent is None:
-            oids = [leaf.oid for leaf in self._raw.leaves]
-            sizes = {
-                row["oid"]: row
-                for row in self._database.dicts(
-                    "SELECT o::int8 AS oid, pg_relation_size(o)::int8 AS main, pg_table_size(o)::int8 AS whole"
-                    " FROM unnest(%s::oid[]) AS o",
-                    [oids],
-                )
-            }
-            block = self._database.info.block_size
-            self._extent = tuple(-(-(sizes[oid]["main"] or 0) // block) for oid in oids)
-            self._size = sum(sizes[oid]["whole"] or 0 for oid in oids)
-        return self._extent
 
     def _leaf(self, number: int) -> sql.Identifier:
         return sql.Identifier(*self._raw.leaves[number].name)
@@ -184,6 +159,9 @@ class DatabaseReader:
         for number in range(len(self._raw.leaves)):
             query = sql.SQL("SELECT {} FROM ONLY {}").format(sql.SQL(", ").join(self._select), self._leaf(number))
             with self._database.worker() as connection:
+                if self._raw.leaves[number].whole <= _AT_ONCE:
+                    yield from text_rows(connection.execute(query))
+                    continue
                 for rows in _batches(connection, query):
                     yield from rows
 

@@ -24,13 +24,13 @@ from cutover.reconcile.match import Candidates, Matcher
 from cutover.reconcile.model import Change, Key, Row, Side, Table
 from cutover.reconcile.reader import DatabaseReader, Expressions, Reader
 from cutover.reconcile.scan import Advance, scan_all
-from cutover.reconcile.session import Database
 from cutover.reconcile.source import ScanPlan, Sources
 from cutover.reconcile.spill import ChangeKind
 from cutover.reconcile.xmin import XminBase
 
 _SAMPLE = 500
 _BATCH = 5000
+_SMALL = 2 << 20
 
 
 class XminPlan(NamedTuple):
@@ -72,7 +72,9 @@ def plan_by_xmin(
     if old_condition is None and (not known or len(known) < len(new_conditions)):
         return base.refused.get(table.name, "nothing is known of new's rows")
     both = old_condition is not None and len(known) == len(new_conditions)
-    flags_only = both and not prove
+    # Hashing a small table costs less than proving that it need not be hashed.
+    large = max(sum(leaf.main for leaf in raw.leaves) for raw in (old_raw, new_raw)) > _SMALL
+    flags_only = both and large and not prove
     old_plain = plan.expressions(old_raw, Side.OLD)
     new_plain = plan.expressions(new_raw, Side.NEW)
     old_second = sql.SQL("age(xmin)::int8") if old_condition is None else _flag(old_condition, 1, 0)
@@ -273,7 +275,7 @@ def _check_sample(
 ) -> None:
     """Compare a sample of rows that the watermark calls untouched on both sides."""
     condition = how.base.old_is_base()
-    blocks = sum(_blocks(sources.old, old_raw)) or 1
+    blocks = sum(leaf.main for leaf in old_raw.leaves) // sources.old.info.block_size or 1
     percent = min(100.0, max(0.001, 100.0 * 40 / blocks))
     for leaf in old_raw.leaves:
         rows = sources.old.rows(
@@ -336,9 +338,3 @@ def _columns(plan: ScanPlan, raw: RawTable) -> sql.Composable:
     return sql.SQL(", ").join(
         sql.Identifier(name) if raw.column(name) else sql.SQL("NULL") for name in plan.second
     )
-
-
-def _blocks(database: Database, raw: RawTable) -> list[int]:
-    oids: list[int] = [leaf.oid for leaf in raw.leaves]
-    rows = database.dicts("SELECT pg_relation_size(o)::int8 AS size FROM unnest(%s::oid[]) AS o", [oids])
-    return [int(row["size"]) // database.info.block_size for row in rows]

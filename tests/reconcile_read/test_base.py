@@ -274,7 +274,10 @@ def mark(url: str) -> Watermark:
 
 
 @pytest.mark.parametrize("prove", [False, True])
-def test_a_watermark_finds_what_the_real_base_finds(restored: Sides, tmp_path: Path, prove: bool) -> None:
+def test_a_watermark_finds_what_the_real_base_finds(
+    restored: Sides, tmp_path: Path, prove: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cutover.reconcile.xmindiff._SMALL", 0)
     marks = Watermarks(old=mark(restored.old), new=mark(restored.new))
     go_on(restored.old, OLD)
     go_on(restored.new, NEW)
@@ -287,6 +290,7 @@ def test_a_watermark_finds_what_the_real_base_finds(restored: Sides, tmp_path: P
         for table in ("plain", "uu", "one", "parts"):
             diff = read.of(table)
             assert diff.base_from == "watermark"
+            assert ("unhashed" in diff.reason) != prove
             found = {change.key: change for change in diff.changes}
             assert set(found) == set(wanted[table]), table
             for key, change in found.items():
@@ -336,7 +340,11 @@ def test_a_watermark_of_another_cluster_or_copy_is_not_trusted(restored: Sides, 
             assert any(said.split("|")[-1] in note for note in read.sources.notes)
 
 
-def test_a_watermark_taken_too_late_is_contradicted(restored: Sides, tmp_path: Path) -> None:
+@pytest.mark.parametrize("small", [0, 2 << 20])
+def test_a_watermark_taken_too_late_is_contradicted(
+    restored: Sides, tmp_path: Path, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cutover.reconcile.xmindiff._SMALL", small)
     go_on(restored.old, "update plain set v = 'lost' where id < 400")
     marks = Watermarks(old=mark(restored.old), new=mark(restored.new))
     with pytest.raises(CutoverError, match="older than the watermark on both sides, yet differs") as caught, reading(

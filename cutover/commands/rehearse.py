@@ -26,6 +26,12 @@ class Scenario(StrEnum):
     CAREFUL = "careful"
 
 
+_NEXT = {
+    Scenario.INCIDENT: "cutover rehearse --scenario careful",
+    Scenario.CAREFUL: "cutover preflight YOUR.HOST.NAME",
+}
+
+
 def run(session: Session, scenario: str, *, step: bool, keep: bool) -> int:
     """Play a night; 0 when the story could be told as it is written, 1 when a real command answered otherwise.
 
@@ -94,6 +100,7 @@ def _form(story: Narrator, scenario: Scenario, seconds: float, wrong: StoryError
         "exit_code": int(Exit.BUG if wrong else Exit.OK),
         "seconds": round(seconds, 1),
         "steps": steps,
+        "next": _NEXT[scenario],
         **({"error": {"message": str(wrong), "hint": "", "output": wrong.output}} if wrong else {}),
     }
 
@@ -103,7 +110,7 @@ def _tell(output: Output, form: Mapping[str, Any], wrong: StoryError | None, *, 
         text = output.paint(f"The story does not come out as told: {wrong}", "red", "bold")
     else:
         told = f"The story is told: {len(form['steps'])} real commands in {form['seconds']:.0f} s."
-        text = output.paint(told + left, "green")
+        text = f"{output.paint(told + left, 'green')}\nNext: {form['next']}"
     output.result(form, f"\n{text}")
 
 

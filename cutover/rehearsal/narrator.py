@@ -74,9 +74,9 @@ class Narrator:
         if self.step and self._chapters:
             self._wait_for_key()
         self._chapters += 1
-        head = f"── {self._chapters}. {title} "
+        head = f"== {self._chapters}. {title} "
         self._text("")
-        self._text(self.output.paint(head.ljust(min(_width(), 78), "─"), "bold"))
+        self._text(self.output.paint(head.ljust(min(_width(), 78), "="), "bold"))
 
     def say(self, text: str) -> None:
         """Say one idea."""
@@ -85,7 +85,7 @@ class Narrator:
 
     def act(self, text: str) -> None:
         """Say what the people of the story do."""
-        self._text("\n".join(textwrap.wrap(f"» {text}", min(_width(), 100), subsequent_indent="  ")))
+        self._text("\n".join(textwrap.wrap(f"> {text}", min(_width(), 100), subsequent_indent="  ")))
 
     def wait(self, seconds: float, why: str) -> None:
         """Let time pass."""

@@ -149,6 +149,7 @@ class Sandbox:
 
     def _end_loop(self, thread: threading.Thread) -> None:
         async def stop() -> None:
+            self._loop.set_exception_handler(lambda loop, context: None)  # connections that we cut are no news
             others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in others:
                 task.cancel()

@@ -41,11 +41,11 @@ def test_killed_outright() -> None:
 def test_step_waits_for_enter_before_the_second_chapter() -> None:
     with playing("--step", stdin=subprocess.PIPE) as night:
         night.until("[Enter] goes on")
-        assert "── 2." not in night.said()
+        assert "== 2." not in night.said()
         assert night.process.stdin is not None
         night.process.stdin.write(b"\n")
         night.process.stdin.flush()
-        night.until("── 2.")
+        night.until("== 2.")
         night.process.send_signal(signal.SIGINT)
         assert night.wait() == 130
         assert night.left_over() == []

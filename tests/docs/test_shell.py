@@ -58,9 +58,11 @@ def test_every_help_ends_in_an_example_that_works(name: str) -> None:
     done = run(name, "-h")
     assert done.returncode == 0
     text = done.stdout.decode()
-    last = text.strip().splitlines()[-1].strip()
-    assert last.startswith(f"Example: cutover {name}"), last
-    parse(last.removeprefix("Example: "))
+    before, _, example = text.rpartition("\n\n")
+    assert before
+    example = " ".join(example.split())
+    assert example.startswith(f"Example: cutover {name}"), example
+    parse(example.removeprefix("Example: "))
     assert text.splitlines()[0].startswith(f"Usage: cutover {name}")
     assert "\x1b" not in text
     assert all(len(line) <= 80 for line in text.splitlines())

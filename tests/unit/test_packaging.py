@@ -44,6 +44,7 @@ def test_the_only_top_level_is_cutover_and_all_is_inside(wheel: Path) -> None:
         assert f"cutover/runbooks/{path.name}" in names
     assert "cutover/probes/dns/resolvers.tsv" in names
     assert "cutover/py.typed" in names
+    assert {"cutover/schemas/plan.schema.json", "cutover/schemas/output.schema.json"} <= set(names)
 
 
 def run_installed(place: Path, *words: str) -> subprocess.CompletedProcess[str]:

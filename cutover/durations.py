@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+_LONGEST_DAYS = 3650
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TEXT = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read ``30s``, ``15m``, ``2h``, ``1d`` or a sum of them (``1h30m``).
+    """Read ``30s``, ``15m``, ``2h``, ``1d`` or a sum of them (``1h30m``), up to ten years.
 
     Raises:
         ValueError: it is none of these.
@@ -19,7 +20,10 @@ def parse_duration(text: str) -> timedelta:
     compact = text.strip().lower()
     if not _TEXT.fullmatch(compact):
         raise ValueError(f"{text!r} is not a duration: write 30s, 15m, 2h or 1d")
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(compact)))
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(compact))
+    if seconds > _LONGEST_DAYS * _UNITS["d"]:
+        raise ValueError(f"{text!r} is longer than {_LONGEST_DAYS}d")
+    return timedelta(seconds=seconds)
 
 
 def say_duration(duration: timedelta | float) -> str:

@@ -27,6 +27,7 @@ from cutover.plan_values import (
     Strict,
     Url,
     merge_policy,
+    split_address,
     web_url,
     zoned,
 )
@@ -80,6 +81,8 @@ class OriginSide(Strict):
     def _url_and_paths(self) -> OriginSide:
         if self.url is not None:
             web_url(self.url.replace("{name}", "name.example"))
+        if self.connect is not None:
+            split_address(self.connect, 443)
         for path in self.paths:
             if not path.startswith("/"):
                 raise ValueError(f"path {path!r} does not start with /")
@@ -125,8 +128,12 @@ class Name(Strict):
         return self.old if side == "old" else self.new
 
     def polled_types(self) -> tuple[str, ...]:
-        """Return the types to ask resolvers for; CNAMEs come with the addresses."""
-        return tuple(x for x in self.types if x != "CNAME") or ("A", "AAAA")
+        """Return the types to ask resolvers for; CNAMEs come with the addresses.
+
+        Without an address family both are asked: no cache could be seen to hold old by HTTPS records alone.
+        """
+        types = tuple(dict.fromkeys(x for x in self.types if x != "CNAME"))
+        return types if {"A", "AAAA"} & set(types) else ("A", "AAAA", *types)
 
 
 class Dns(Strict):
@@ -362,7 +369,7 @@ class Plan(Strict):
             update={
                 "name": tuple(_swap(entry).model_copy(update={"origin": _swap(entry.origin)}) for entry in self.name),
                 "origin": _swap(self.origin),
-                "traffic": tuple(_swap(source) for source in self.traffic),
+                "traffic": tuple(_swap_source(source) for source in self.traffic),
                 "bucket": tuple(_swap(entry) for entry in self.bucket),
                 "migration": self.migration.model_copy(update={"changed_at": None}),
             }
@@ -387,6 +394,13 @@ def _origin_value(common: OriginSide, own: OriginSide, key: str) -> object:
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _swap_source(source: Traffic) -> Traffic:
+    """Swap a source's queries; a command prints both sides, so it is their keys that change places."""
+    if source.source == "command" and source.old is None and source.new is None:
+        return source.model_copy(update={"old": "new", "new": "old"})
+    return _swap(source)
 
 
 def _swap(model: _Model) -> _Model:

@@ -54,10 +54,16 @@ def _regex(value: str) -> str:
     return value
 
 
+_FIRST_YEAR = 1983
+"""Of the DNS (RFC 882). Times before it would overflow where a TTL is taken off."""
+
+
 def zoned(value: datetime) -> datetime:
     """Return an instant in UTC; one without a zone is refused, because whose night it was decides horizons."""
     if value.tzinfo is None:
         raise ValueError("give the time zone, for example 2025-11-12T06:40:00Z")
+    if value.year < _FIRST_YEAR:
+        raise ValueError(f"{value.year} is long before there were names to move")
     return value.astimezone(UTC)
 
 
@@ -66,6 +72,12 @@ def web_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{value!r} is not an http(s) url")
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError(f"{value!r} has no port from 1 to 65535")
     if parts.password:
         raise ValueError("a password stands in the url: take it out and use env:NAME")
     return value

@@ -141,6 +141,12 @@ def test_the_documented_language_loads() -> None:
         (NAME + '[[merge]]\ntable = "a"\npolicy = "sum"\n', "[[merge]] a `policy`", ""),
         (NAME + '[dns]\nroots = ["127.0.0.1:99999"]\n', "[dns] `roots`", ""),
         (NAME + '[notify]\nslack = "https://hooks.example/T0/secret"\n', "[notify] `slack`", ""),
+        (NAME + '[gate]\nsoak = "99999999999999d"\n', "[gate] `soak`", ""),
+        (NAME + '[gate]\nvalid_for = "3651d"\n', "longer than 3650d", ""),
+        (NAME + "[migration]\nchanged_at = 0001-01-01T00:00:00Z\n", "`changed_at`", ""),
+        (NAME + '[origin.new]\nconnect = "::::"\n', "is not an address:port", ""),
+        (NAME + '[origin.new]\nconnect = "203.0.113.10:99999"\n', "is not an address:port", ""),
+        (NAME + '[origin.new]\nurl = "https://a.b:99999/"\n', "no port from 1 to 65535", ""),
     ],
 )
 def test_a_mistake_is_one_line_that_says_where(text: str, where: str, hint: str) -> None:
@@ -231,3 +237,18 @@ def test_names_and_addresses() -> None:
     assert split_address("[::1]:53", 853) == ("::1", 53)
     assert split_address("::1", 853) == ("::1", 853)
     assert split_address("dns.example", 853) == ("dns.example", 853)
+
+
+@pytest.mark.parametrize(
+    ("types", "polled"),
+    [
+        ('["A"]', ("A",)),
+        ('["CNAME"]', ("A", "AAAA")),
+        ('["HTTPS"]', ("A", "AAAA", "HTTPS")),
+        ('["AAAA", "HTTPS", "AAAA"]', ("AAAA", "HTTPS")),
+        ("[]", ("A", "AAAA")),
+    ],
+)
+def test_resolvers_are_asked_for_addresses_whatever_else_is_asked(types: str, polled: tuple[str, ...]) -> None:
+    (entry,) = read(f'[[name]]\nname = "a.b"\ntypes = {types}\n').name
+    assert entry.polled_types() == polled

@@ -223,3 +223,31 @@ class TestPast:
         story.round(900, authority(900, reply(a(OLD, 60))), elsewhere, edits)
         assert (HOUR, 900.0, "seen") in past(story, 901)
         assert (7200, 100.0, "CloudTrail") in past(story, 901)
+
+    @pytest.mark.parametrize(
+        ("changes", "ended"),
+        [
+            ({"rtype": "AAAA", "ttl": 60}, 900),
+            ({"name": "www.example.com.", "ttl": 60}, 900),
+            ({"ttl": HOUR}, 900),
+            ({"ttl": HOUR, "action": "DELETE"}, 100),
+            ({"ttl": 60}, 100),
+            ({"ttl": HOUR, "values": ("203.0.113.77",)}, 100),
+        ],
+    )
+    def test_which_edit_ends_a_version(self, changes: dict[str, Any], ended: float) -> None:
+        story = story_of((0, HOUR))
+        one = edit(100, OLD)._replace(**changes)
+        story.round(900, authority(900, reply(a(OLD, 60))), trail(900, one))
+        assert (HOUR, float(ended), "seen") in past(story, 901)
+
+    def test_an_edit_of_another_name_or_of_an_unknown_ttl_is_no_past_of_this_one(self) -> None:
+        other = [edit(-900, OLD, ttl=HOUR, name="www.example.com."), edit(-300, OLD, ttl=60, name="www.example.com.")]
+        unknown = [edit(-800, ttl=None, alias="www.example.com."), edit(-200, OLD, ttl=60)]
+        story = story_of((0, 60), seen={0: [trail(0, *other, *unknown)]})
+        assert past(story, 1) == {(60, 1.0, "seen")}
+
+    def test_a_deletion_ends_previous_ttl(self) -> None:
+        edits = [edit(-900, OLD, ttl=HOUR, action="DELETE"), edit(-100, OLD, ttl=60, action="CREATE")]
+        story = story_of((0, 60), seen={0: [trail(0, *edits)]}, previous_ttl=HOUR)
+        assert (HOUR, -900.0, "previous_ttl") in past(story, 1)

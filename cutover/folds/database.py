@@ -1,6 +1,6 @@
 """How many rows each database wrote, and when, from the stream of counter readings.
 
-Two readings are compared only when they come from the same counters: same cluster, database and timeline, no
+Two readings are compared only when they come from the same counters: same timeline, no
 reset in between, no table dropped, made anew or rewritten. Otherwise the step between them is *broken*: what
 was written in it is not known.
 """
@@ -91,20 +91,28 @@ class Written:
         return ", ".join(named) + rest
 
 
+_Identity = tuple[str, str]
+
+
 class DatabaseFold:
-    """Steps of both databases, and the states of them that were verified."""
+    """Steps of both databases, and the states of them that were verified.
+
+    A database is known by its cluster's identifier and its name, not by the side that it was called by: watching
+    a roll-back, the sides change places.
+    """
 
     def __init__(self, plan: Plan) -> None:
         database = plan.database
         self._exclude = (
             frozenset(qualified(database.exclude, database.schemas)) if database is not None else frozenset()
         )
-        self._first: dict[str, datetime] = {}
-        self._last: dict[str, DatabaseReading] = {}
-        self._steps: dict[str, list[Step]] = {"old": [], "new": []}
+        self._present: dict[str, _Identity] = {}
+        self._first: dict[_Identity, datetime] = {}
+        self._last: dict[_Identity, DatabaseReading] = {}
+        self._steps: dict[_Identity, list[Step]] = {}
         self._baseline: datetime | None = None
         self._fence: datetime | None = None
-        self.verified: ReconcileVerified | None = None
+        self._verified: dict[_Identity, ReconcileVerified] = {}
 
     def add(self, observation: Observation) -> None:
         """Take one observation."""
@@ -129,18 +137,24 @@ class DatabaseFold:
                 if observation.new is not None:
                     self._read(observation.new)
                 if observation.balanced:
-                    self.verified = observation
+                    self._verified[_identity(observation.old)] = observation
 
     def last(self, side: str) -> DatabaseReading | None:
-        """Return the latest reading of a side."""
-        return self._last.get(side)
+        """Return the latest reading of the database that is on a side now."""
+        identity = self._present.get(side)
+        return self._last.get(identity) if identity is not None else None
 
     def verified_at(self, side: str) -> datetime | None:
-        """Return when a balanced ``reconcile --verify`` last read a side's counters."""
-        if self.verified is None:
+        """Return when a balanced ``reconcile --verify`` last read a side's counters.
+
+        One that carried rows in the other direction says nothing of this one.
+        """
+        old = self._present.get("old")
+        verified = self._verified.get(old) if old is not None else None
+        if verified is None:
             return None
-        reading = self.verified.old if side == "old" else self.verified.new
-        return (reading or self.verified.old).at
+        reading = verified.old if side == "old" else verified.new
+        return (reading or verified.old).at
 
     def written(self, side: str, since: datetime, *, earliest: datetime | None = None) -> Written:
         """Return what a database wrote after an instant, as far as the readings prove it.
@@ -152,15 +166,17 @@ class DatabaseFold:
                 inside it may be before or after.
         """
         earliest = earliest if earliest is not None else since
-        first, last = self._first.get(side), self._last.get(side)
-        if first is None or last is None:
+        last = self.last(side)
+        if last is None:
             return Written(since, None, unknown="its counters were never read")
+        identity = _identity(last)
+        first = self._first[identity]
         by_table: dict[str, Rows] = {}
         when: tuple[datetime, datetime] | None = None
         unknown = ""
         if first > earliest:
             unknown = f"its counters were first read at {_clock(first)}: what it wrote before is not known"
-        for step in self._steps[side]:
+        for step in self._steps[identity]:
             if step.after <= earliest:
                 continue
             between = f"{_clock(step.before)} and {_clock(step.after)}"
@@ -191,55 +207,62 @@ class DatabaseFold:
 
     def read_near(self, side: str, instant: datetime, slack: timedelta) -> datetime:
         """Return the reading that stands for an instant: the first one after it, if it came within ``slack``."""
-        first = self._first.get(side)
-        if first is not None and instant < first <= instant + slack:
-            return first
-        for step in self._steps[side]:
+        identity = self._present.get(side)
+        if identity is None:
+            return instant
+        if instant < self._first[identity] <= instant + slack:
+            return self._first[identity]
+        for step in self._steps[identity]:
             if step.before < instant < step.after <= instant + slack:
                 return step.after
         return instant
 
     def _read(self, reading: DatabaseReading) -> None:
-        side = reading.side
-        last = self._last.get(side)
+        identity = _identity(reading)
+        last = self._last.get(identity)
         if last is None:
-            self._first[side] = reading.at
-            self._last[side] = reading
-        elif reading.at > last.at:
-            self._keep(side, [step_between(last, reading, self._exclude)])
-            self._last[side] = reading
+            self._first[identity] = reading.at
+            self._steps[identity] = []
+        elif reading.at <= last.at:
+            self._insert(identity, reading, last)
+            return
         else:
-            self._insert(side, reading, last)
+            self._keep(identity, step_between(last, reading, self._exclude))
+        self._last[identity] = reading
+        present = self.last(reading.side)
+        if present is None or reading.at >= present.at:
+            self._present[reading.side] = identity
 
-    def _keep(self, side: str, steps: Iterable[Step]) -> None:
-        kept = self._steps[side]
-        kept.extend(step for step in steps if step.rows or step.broken)
+    def _keep(self, identity: _Identity, step: Step) -> None:
+        kept = self._steps[identity]
+        if step.rows or step.broken:
+            kept.append(step)
         while len(kept) > _MOST_STEPS:
             kept[0:2] = [_joined(kept[0], kept[1])]
 
-    def _insert(self, side: str, reading: DatabaseReading, last: DatabaseReading) -> None:
+    def _insert(self, identity: _Identity, reading: DatabaseReading, last: DatabaseReading) -> None:
         """Take a reading that is older than the latest one (a command read it before a watch's last round).
 
         What was written after it is counted from it; the steps that lie around it are cut there.
         """
-        kept = self._steps[side]
+        kept = self._steps[identity]
         later = [step for step in kept if step.after > reading.at]
         after = step_between(reading, last, self._exclude)
         del kept[len(kept) - len(later) :]
-        self._first[side] = min(self._first[side], reading.at)
+        self._first[identity] = min(self._first[identity], reading.at)
         if later:
             whole = later[0]
             for step in later[1:]:
                 whole = _joined(whole, step)
             rows = {table: each.minus(after.rows.get(table, Rows())) for table, each in whole.rows.items()}
-            before = Step(
-                min(whole.before, reading.at),
-                reading.at,
-                {table: each for table, each in rows.items() if each.total},
-                whole.broken,
-            )
-            self._keep(side, [before])
-        self._keep(side, [after])
+            before = min(whole.before, reading.at)
+            left = {table: each for table, each in rows.items() if each.total}
+            self._keep(identity, Step(before, reading.at, left, whole.broken))
+        self._keep(identity, after)
+
+
+def _identity(reading: DatabaseReading) -> _Identity:
+    return (reading.system_identifier or reading.side, reading.database)
 
 
 def step_between(before: DatabaseReading, after: DatabaseReading, exclude: Collection[str] = ()) -> Step:
@@ -268,11 +291,6 @@ def qualified(names: Iterable[str], schemas: Sequence[str]) -> list[str]:
 
 
 def _why_not_comparable(before: DatabaseReading, after: DatabaseReading) -> str:
-    if before.database != after.database:
-        return f"the URL came to lead to another database ({before.database}, now {after.database})"
-    both = before.system_identifier and after.system_identifier
-    if both and before.system_identifier != after.system_identifier:
-        return "the URL came to lead to another cluster (system identifier)"
     if before.in_recovery or after.in_recovery:
         return "a standby answered: its counters are not the primary's"
     if before.timeline and after.timeline and before.timeline != after.timeline:

@@ -8,15 +8,18 @@ and passes by the upper one (:mod:`cutover.estimate`).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cutover.observations.base import Observation
 from cutover.observations.traffic import SentinelSent, Sight, TrafficReading
 from cutover.plan import Plan, Traffic
+from cutover.plan_values import address_of
 from cutover.urls import origin_url, path_of
 
 _SAME = timedelta(milliseconds=5)
@@ -93,6 +96,7 @@ class TrafficFold:
         gate = plan.gate
         self._plan = plan
         self._sources = dict(zip(plan.traffic_labels(), plan.traffic, strict=True))
+        self._asked = {(x, side): asked_of(y, side) for x, y in self._sources.items() for side in ("old", "new")}
         self._interval = gate.interval
         self.kept = max(timedelta(hours=24), 2 * (gate.soak + gate.valid_for))
         self._windows: dict[tuple[str, str], deque[Window]] = {}
@@ -105,7 +109,12 @@ class TrafficFold:
         match observation:
             case TrafficReading(source=label, weight=weight):
                 source = self._sources.get(label)
-                if source is not None and source.weight == weight:
+                asked = observation.asked
+                if (
+                    source is not None
+                    and source.weight == weight
+                    and asked in {"", self._asked.get((label, observation.side))}
+                ):
                     self._take(observation)
             case SentinelSent(side="old" | "new"):
                 self._sent(observation)
@@ -194,7 +203,20 @@ class TrafficFold:
         while windows and windows[0].end < reading.window_end - self.kept:
             windows.popleft()
 
-    def _sent(self, seen: SentinelSent) -> None:
+    def _side_of(self, seen: SentinelSent) -> str:
+        """Return the side that an address belongs to now: watching a roll-back, the sides have changed places."""
+        host = address_of(seen.address.rpartition(":")[0].strip("[]"))
+        if seen.name not in self._plan.names:
+            return seen.side
+        for side in ("old", "new"):
+            if self._plan.origin_of(seen.name, side).connect == seen.address:
+                return side
+            if host is not None and any(member.holds(host) for member in self._plan.named(seen.name).members(side)):
+                return side
+        return seen.side
+
+    def _sent(self, observed: SentinelSent) -> None:
+        seen = replace(observed, side=self._side_of(observed))
         bursts = self._bursts[seen.side]
         burst = Burst(
             seen.name,
@@ -228,6 +250,13 @@ class TrafficFold:
             if seen.window_start - before.last <= _GAP_INTERVALS * self._interval + _SAME:
                 since = before.since
         self._refusals[key] = Refusal(since, unbroken, seen.window_end)
+
+
+def asked_of(source: Traffic, side: str) -> str:
+    """Return a digest of what a source is asked for one side."""
+    settings = source.model_dump(mode="json", exclude={"old", "new", "sentinel_path"})
+    text = json.dumps([settings, side, source.model_dump(mode="json", include={side})], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _start(burst: Burst) -> datetime:

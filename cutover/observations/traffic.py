@@ -43,6 +43,7 @@ class TrafficReading(Observation):
         lag: seconds that the source's last complete bucket is normally behind the present.
         bookmark: where the source goes on next time; only the source reads it.
         gap: part of the window is lost for good (a counter reset, a log cut off): counting goes on after it.
+        asked: digest of the source's settings and this side's query: another one counts something else.
     """
 
     kind: ClassVar[str] = "traffic.reading"
@@ -60,6 +61,7 @@ class TrafficReading(Observation):
     lag: float = 0.0
     bookmark: str = ""
     gap: bool = False
+    asked: str = ""
 
     @property
     def subject(self) -> tuple[str, ...]:

@@ -87,8 +87,8 @@ BROKEN = [
     ("reset", {"stats_reset": CHANGE}, "reset"),
     ("crash", {"cluster_reset": CHANGE}, "lost its counters"),
     ("failover", {"timeline": 2}, "promoted"),
-    ("other cluster", {"system_identifier": "other"}, "another cluster"),
-    ("other database", {"database": "shop2"}, "another database"),
+    ("other cluster", {"system_identifier": "other"}, "first read at"),
+    ("other database", {"database": "shop2"}, "first read at"),
     ("standby", {"in_recovery": True}, "standby"),
 ]
 
@@ -203,6 +203,18 @@ def test_a_verify_that_took_long_cuts_the_steps_around_it() -> None:
     assert made.written("old", CHANGE).total + 5 == 33
 
 
+def test_in_a_roll_back_the_sides_change_places_and_the_databases_stay_themselves() -> None:
+    story: list[Any] = [*orders((9, 100), (11, 105)), *orders((9, 460), (11, 470), side="new"), verified(12, 105)]
+    for each in (*orders((20, 105), side="new"), *orders((20, 530), (22, 531), side="old")):
+        story.append(replace(each, system_identifier="id-old" if each.side == "new" else "id-new"))
+    made = fold(*story)
+    old = made.written("old", at(15))
+    assert old.total == 1
+    assert "30 rows were written between the readings at 07:12:00 UTC and 07:20:00 UTC" in old.unknown
+    assert made.written("new", at(11)).unknown == ""
+    assert made.verified_at("old") is None, "a reconcile of old into new gave old nothing"
+
+
 def test_old_readings_do_not_move_the_present_back() -> None:
     made = fold(*orders((9, 1), (20, 5)), orders((15, 3))[0])
     last = made.last("old")
@@ -241,6 +253,6 @@ def test_the_history_is_bounded_and_stays_right() -> None:
             made.add(orders((i, i))[0])
     finally:
         module._MOST_STEPS = limit
-    assert len(made._steps["old"]) == 10
+    assert len(made._steps["id-old", "shop"]) == 10
     assert made.written("old", at(0)).total == 99
     assert made.written("old", at(95)).total == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from operator import add
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from cutover.estimate import MOST_SENTINELS, SENTINELS, Estimate
-from cutover.folds.traffic import TrafficFold
+from cutover.folds.traffic import TrafficFold, asked_of
 from cutover.observations.traffic import SentinelSent, Sight, TrafficReading
 from cutover.plan import Plan
 from tests.traffic.support import START, plan_of
@@ -368,3 +369,33 @@ def test_sentinels_of_a_name_that_the_plan_does_not_have_prove_nothing() -> None
     )  # fmt: skip
     assert story.sees()
     assert {name for name, _ in story.fold.refusals("old")} == {NAME}
+
+
+def test_in_a_roll_back_nothing_of_the_way_there_is_mixed_in() -> None:
+    there = Story()
+    for _ in range(8):
+        there.round(lambda sent: sent)
+    back = TrafficFold(there.plan.reversed())
+    reading = there.fold.latest(LABEL, "old")
+    assert reading is not None
+    back.add(replace(reading, asked=asked_of(there.plan.traffic[0], "old")))
+    assert back.latest(LABEL, "old") is None, "the query of that side is another one now"
+    own = asked_of(there.plan.reversed().traffic[0], "old")
+    back.add(replace(reading, asked=own))
+    assert back.latest(LABEL, "old") is not None
+
+
+def test_an_address_is_on_the_side_that_the_plan_gives_it_now() -> None:
+    story = Story()
+    story.burst(5, refused=5, answered=0)
+    assert set(story.fold.refusals("old")) == {(NAME, "127.0.0.2:443")}
+    back = Story(story.plan.reversed())
+    back.burst(5, refused=5, answered=0)
+    assert not back.fold.refusals("old")
+    assert set(back.fold.refusals("new")) == {(NAME, "127.0.0.2:443")}
+
+
+def test_a_command_is_read_the_other_way_round_in_a_roll_back() -> None:
+    plan = plan_of({"source": "command", "command": ["./share"]}).reversed()
+    assert (plan.traffic[0].old, plan.traffic[0].new) == ("new", "old")
+    assert (plan.reversed().traffic[0].old, plan.reversed().traffic[0].new) == ("old", "new")

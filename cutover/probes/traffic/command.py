@@ -3,6 +3,7 @@
 It is run in the plan's folder with ``CUTOVER_WINDOW_START`` and ``CUTOVER_WINDOW_END`` (RFC 3339) and
 ``CUTOVER_WINDOW_SECONDS``: the requests in that window are to be counted, the tool's own included (they are
 subtracted here). A missing side or ``null`` is no data, never zero; so are a non-zero exit status and a timeout.
+``old`` and ``new`` in the plan are the keys to read, where the program calls the sides otherwise.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Command:
         counts: dict[str, Count] = {}
         for side in SIDES:
             try:
-                counts[side] = _count(said, side, start, end)
+                counts[side] = _count(said, str(getattr(self._spec.traffic, side) or side), start, end)
             except UnseenError as error:
                 counts[side] = Count(sight=error.sight, detail=error.detail, start=start, end=end)
         return counts
@@ -113,13 +114,13 @@ def parsed(output: bytes) -> Mapping[str, Any]:
     return said
 
 
-def _count(said: Mapping[str, Any], side: str, start: datetime, end: datetime) -> Count:
-    value = said.get(side)
+def _count(said: Mapping[str, Any], key: str, start: datetime, end: datetime) -> Count:
+    value = said.get(key)
     if value is None:
-        raise UnseenError(Sight.EMPTY, f'the program said nothing about "{side}"')
+        raise UnseenError(Sight.EMPTY, f'the program said nothing about "{key}"')
     if isinstance(value, str):
-        raise UnseenError(Sight.MALFORMED, f'"{side}" is text ({value[:40]!r}), not a number')
-    return Count(sight=Sight.OK, count=number(value, f'"{side}"'), start=start, end=end)
+        raise UnseenError(Sight.MALFORMED, f'"{key}" is text ({value[:40]!r}), not a number')
+    return Count(sight=Sight.OK, count=number(value, f'"{key}"'), start=start, end=end)
 
 
 def _shown(output: bytes) -> str:

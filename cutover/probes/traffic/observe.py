@@ -12,7 +12,7 @@ from typing import Self
 from cutover.clock import Clock
 from cutover.errors import CutoverError
 from cutover.estimate import GAP_INTERVALS, Estimate
-from cutover.folds.traffic import TrafficFold
+from cutover.folds.traffic import TrafficFold, asked_of
 from cutover.observations.base import Observation, ProbeFailed
 from cutover.observations.origin import OriginSeen, PathSeen, UserPathSeen
 from cutover.observations.traffic import SentinelSent, Sight, TrafficReading
@@ -239,6 +239,7 @@ class TrafficObserver:
             lag=source.lag.total_seconds() + source.bucket.total_seconds(),
             bookmark=count.bookmark,
             gap=count.gap,
+            asked=asked_of(traffic, side),
         )
 
 

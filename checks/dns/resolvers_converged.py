@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cutover.answers import Answer
@@ -128,7 +128,20 @@ def _still_old(subject: str, name: str, required: list[_Member], now: datetime) 
     if not old:
         return []
     message = f"{len(old)} of {len(required)} required resolvers are on old: {_named(old, now)}"
-    return [failed(subject, message, name=name, required=len(required), old=_measured(old))]
+    return [
+        failed(subject, message, name=name, until=_expected(old), required=len(required), old=_measured(old))
+    ]
+
+
+def _expected(old: Iterable[_Member]) -> datetime | None:
+    """Return when the last of them runs out, if they keep to their TTL; None when one is silent."""
+    ends: list[datetime] = []
+    for member in old:
+        standing = member.standing
+        if member.state is not _State.OLD or standing is None or standing.remaining is None:
+            return None
+        ends.append(standing.at + timedelta(seconds=standing.remaining))
+    return max(ends, default=None)
 
 
 def _inconclusive(subject: str, name: str, required: list[_Member], now: datetime) -> list[Outcome]:

@@ -74,6 +74,13 @@ def test_one_required_on_old_or_mixed_is_named_with_its_remaining_ttl() -> None:
         assert not [x for x in story.findings(CHECK) if x.status is PASS]
 
 
+def test_it_says_until_when_unless_one_of_them_is_silent() -> None:
+    story = after(changed_story(*FIVE), 100, every(ON_NEW, r2=reply(a(OLD, 300)), r3=ON_OLD))
+    assert story.only(CHECK).until == t(400)
+    after(story, 110, every(ON_NEW, r2=TIMEOUT, r3=ON_OLD))
+    assert story.only(CHECK).until is None
+
+
 def test_the_hop_that_is_stale_is_named() -> None:
     edge = "edge.example.com."
     story = Story(make_plan(old=["ingress.porter.example"]))

@@ -11,7 +11,7 @@ from cutover.horizon import changed
 from cutover.observations.traffic import DatabaseReading
 from cutover.plan import Plan
 
-NO_DATABASE = "nothing watches writes: add [database] to the plan"
+NO_DATABASE = "nothing watches writes, `cutover done` will refuse: add [database] to the plan"
 ALARM = "cutover fence && cutover reconcile --estimate && cutover reconcile"
 SIDES = ("old", "new")
 

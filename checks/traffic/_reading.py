@@ -10,7 +10,7 @@ from cutover.estimate import Estimate
 from cutover.evidence import Evidence
 from cutover.plan import Plan
 
-NO_SOURCE = "nothing watches requests: add [[traffic]] to the plan"
+NO_SOURCE = "nothing watches requests, `cutover done` will refuse: add [[traffic]] to the plan"
 _CONFIDENCE = 0.05
 
 

@@ -348,6 +348,18 @@ def test_required_traffic_and_writes_without_a_source_are_inconclusive(world: Wo
     assert cutover("done", *override, "--reason", "x").code == 2
 
 
+def test_a_preflight_without_sources_may_be_ready_and_says_that_done_will_refuse(world: World, start: Start) -> None:
+    lower_and_age(world, 2.5)
+    gate = {"interval": "1s", "soak": "1s", "traffic": "required", "writes": "required"}
+    cutover = start({**quick(world), "gate": gate})
+    cutover("preflight")
+    time.sleep(2.5)
+    result = cutover("preflight")
+    assert result.code == 0, result.out
+    assert "done" in result.said("traffic.visible", "inconclusive")
+    assert "done" in result.said("database.reachable", "inconclusive")
+
+
 def test_an_override_leaves_the_verdict_and_stays_in_every_report(world: World, start: Start) -> None:
     lower_and_age(world)
     cutover = start(quick(world))

@@ -77,7 +77,7 @@ def _done(story: Narrator, world: Sandbox) -> None:
     story.act("asks the carrier to flush its cache, and waits for the gate instead of for the feeling")
     world.flush_carrier()
     story.cutover(
-        *("watch", "--until-done", "--timeout", "45s"),
+        *("watch", "--until-done", "--timeout", "60s"),
         code=0,
         telling=[r"converged;"],
         meaning="held for the whole soak",

@@ -34,7 +34,7 @@ def tell(story: Narrator, world: Sandbox) -> None:
 
 def _evening(story: Narrator) -> None:
     story.chapter("The evening: an app moves from Porter to SST")
-    story.say(f"{NAME} leads to old. Its TTL of {TTL} s stands for that night's 24 hours: a second here was two.")
+    story.say(f"{NAME} leads to old. Its TTL of {TTL} s stands for that night's 24 hours.")
     story.say(f"{USERS} users read and order. {STALE_USERS} of them sit behind a mobile carrier.")
     story.cutover(
         "preflight",
@@ -88,7 +88,7 @@ def _split_brain(story: Narrator, world: Sandbox) -> int:
     story.act("takes the page away. That lets these users in: to the old app, on the old database")
     number = _write_on_both(story, world)
     story.cutover(
-        *("watch", "--until-done", "--timeout", "40s"),
+        *("watch", "--until-done", "--timeout", "60s"),
         code=5,
         telling=[r"split-brain;"],
         meaning="split-brain, at once; it wins over everything else",
@@ -188,7 +188,7 @@ def _done(story: Narrator, world: Sandbox) -> None:
     story.act("asks the carrier to flush its cache (cutover explain dns.resolvers-converged has the pages)")
     world.flush_carrier()
     story.cutover(
-        *("watch", "--until-done", "--timeout", "45s"),
+        *("watch", "--until-done", "--timeout", "60s"),
         code=0,
         telling=[r"converged;"],
         meaning="held for the whole soak",

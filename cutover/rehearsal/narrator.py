@@ -15,7 +15,7 @@ from typing import Any
 
 from cutover.output import Output, terminal_width
 
-_LONGEST = 60.0
+_LONGEST = 150.0
 _WIDEST = 110
 _MOST_LINES = 3
 _MARKS = {"✗": "red", "?": "yellow", "!": "yellow", "✓": "green", "-": "dim"}

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
@@ -31,8 +32,8 @@ from cutover.rehearsal.users import User, Where
 
 NAME = "app.example.com"
 ZONE = "example.com"
-TTL = 12
-"""Seconds: the 86400 s of that night, a second for two hours."""
+TTL = 15
+"""Seconds; stands for the 86400 s of that night. Long enough for a slow machine to see caches that hold old."""
 LOW_TTL = 2
 CARRIER_KEEPS = 1800
 """Seconds for which the carrier's resolver keeps everything."""
@@ -81,7 +82,8 @@ class Sandbox:
         """Write ``cutover.toml``, and the environment that its commands need as ``env``."""
         (self._home / "cutover.toml").write_text(self.plan())
         lines = [f"export {key}={shlex.quote(value)}" for key, value in sorted(credentials().items())]
-        lines += [f"export PATH={shlex.quote(str(self.postgres.bin))}:$PATH"]
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{self.postgres.bin}"
+        lines += [f"export PATH={shlex.quote(programs)}:$PATH"]
         (self._home / "env").write_text("\n".join(lines) + "\n")
 
     def guide(self) -> str:
@@ -339,7 +341,7 @@ new = "{new_database}"
 base = "{base_database}"
 app_roles = ["{app_role}"]
 
-[gate]                              # by default 30s, 15m, 0.001 and 3000; here a second stands for two hours
+[gate]                              # by default 30s, 15m, 0.001 and 3000: nobody waits so long for a story
 interval = "2s"
 soak = "6s"
 max_old_share = 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -46,6 +47,8 @@ def run(session: Session, flags: Flags) -> int:
         CutoverError: they ask for several, or for options that do not go together.
     """
     _refuse_contradictions(flags)
+    # psycopg warns on stderr of a roll-back that a dead server cannot do; what matters is said in one line anyway.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     plan = session.plan()
     if flags.apply is not None:
         return _apply(session, plan, flags, _folder(session, flags.apply))

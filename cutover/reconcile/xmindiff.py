@@ -84,10 +84,9 @@ def plan_by_xmin(
         for each in new_conditions
     ]
     if flags_only and old_condition is not None:
-        old = [replace(old_plain, first=_flag(old_condition, 0, 1), second=old_second)] * len(old_raw.leaves)
-        new = [
-            replace(each, first=_flag(condition, 0, 2)) for each, condition in zip(new, known, strict=True)
-        ]
+        # 1 and 1 means that both rows are base's own: equal, and dropped. Anything else is looked at.
+        old = [replace(old_plain, first=_flag(old_condition, 1, 0))] * len(old_raw.leaves)
+        new = [replace(new_plain, first=_flag(condition, 1, 2)) for condition in known]
         reason = "a watermark is given and a sample of it agrees: row versions are told apart by xmin, unhashed"
     elif base.inferred:
         reason = "no base is given: new's restore tells which of its rows are base's own"

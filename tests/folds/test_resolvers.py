@@ -133,3 +133,42 @@ def test_a_name_of_another_plan_is_not_ours() -> None:
     story = Story()
     story.round(0, panel(0, resolver("r1")), polled(0, {"r1": reply(a(OLD))}, name="other.example.com."))
     assert story.evidence.resolvers.standing("r1", "other.example.com.", "A") is None
+
+
+def test_a_new_answer_is_no_cached_old_and_shows_its_shortest_ttl() -> None:
+    edge = "edge.example.com."
+    story = Story()
+    chain = reply(cname(edge, 4000), a(NEW, 50, edge), a(NEW, 40, edge))
+    story.round(0, panel(0, resolver("r1")), polled(0, {"r1": chain}))
+    assert story.evidence.resolvers.cached_old_until(NAME) is None
+    assert story.evidence.resolvers.longest_ttl(NAME) == 0
+    assert (standing(story).remaining, standing(story).stale) == (40, "")
+
+
+def test_the_longest_lived_record_of_an_old_chain_bounds_it() -> None:
+    edge = "edge.example.com."
+    story = Story()
+    chain = reply(cname(edge, 4000), a(OLD, 50, edge))
+    story.round(0, panel(0, resolver("r1")), polled(0, {"r1": chain}))
+    assert standing(story).expires == t(4000)
+    assert (standing(story).remaining, standing(story).stale) == (50, edge)
+    assert story.evidence.resolvers.longest_ttl(NAME) == 4000
+    assert story.evidence.resolvers.cached_old_until(NAME) == t(4000)
+
+
+def test_of_several_caches_the_one_that_holds_longest_counts() -> None:
+    for first, second in ((500, 100), (100, 500)):
+        story = Story()
+        given = {"r1": reply(a(OLD, first)), "r2": reply(a(OLD, second))}
+        story.round(0, panel(0, resolver("r1"), resolver("r2")), polled(0, given))
+        assert story.evidence.resolvers.cached_old_until(NAME) == t(500)
+
+
+def test_what_may_have_been_fetched_before_the_change_counts_and_what_cannot_does_not() -> None:
+    story = Story()
+    story.round(0, authority(0, reply(a(OLD))), panel(0, resolver("r1")), polled(0, {"r1": reply(a(OLD, 60))}))
+    story.round(100, authority(100, reply(a(NEW))), polled(100, {"r1": reply(a(OLD, 600))}))
+    assert story.evidence.resolvers.cached_old_until(NAME) == t(700)
+    story.round(800, authority(800, reply(a(NEW))), polled(800, {"r1": reply(a(OLD, 600))}))
+    assert standing(story).fetched_after == t(700)
+    assert (story.evidence.resolvers.cached_old_until(NAME) or t(0)) <= t(700)

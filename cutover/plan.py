@@ -403,13 +403,6 @@ def _swap_source(source: Traffic) -> Traffic:
     return _swap(source)
 
 
-def _swap_source(source: Traffic) -> Traffic:
-    """Swap a source's queries; a command prints both sides, so it is their keys that change places."""
-    if source.source == "command" and source.old is None and source.new is None:
-        return source.model_copy(update={"old": "new", "new": "old"})
-    return _swap(source)
-
-
 def _swap(model: _Model) -> _Model:
     sides: dict[str, Any] = {"old": model.new, "new": model.old}  # type: ignore[attr-defined]
     return model.model_copy(update=sides)

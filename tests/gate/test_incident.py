@@ -60,16 +60,18 @@ class Users:
     def _run(self) -> None:
         trust = ssl.create_default_context(cafile=str(self.world.folder / "ca.pem"))
         links: dict[str, http.client.HTTPSConnection] = {}
-        with psycopg.connect(self._urls["old"], autocommit=True) as old_rows:
-            with psycopg.connect(self._urls["new"], autocommit=True) as new_rows:
-                while not self._stop.wait(0.05):
-                    for side, origin, count in (("old", self.world.old, self.old), ("new", self.world.new, self.new)):
-                        for _ in range(count):
-                            links[side] = links.get(side) or _link(origin, trust)
-                            self._get(links, side)
-                    for rows, count in ((old_rows, self.rows_old), (new_rows, self.rows_new)):
-                        for _ in range(count):
-                            rows.execute("insert into orders (note) values ('x')")
+        with (
+            psycopg.connect(self._urls["old"], autocommit=True) as old_rows,
+            psycopg.connect(self._urls["new"], autocommit=True) as new_rows,
+        ):
+            while not self._stop.wait(0.05):
+                for side, origin, count in (("old", self.world.old, self.old), ("new", self.world.new, self.new)):
+                    for _ in range(count):
+                        links[side] = links.get(side) or _link(origin, trust)
+                        self._get(links, side)
+                for rows, count in ((old_rows, self.rows_old), (new_rows, self.rows_new)):
+                    for _ in range(count):
+                        rows.execute("insert into orders (note) values ('x')")
 
     def _get(self, links: dict[str, http.client.HTTPSConnection], side: str) -> None:
         try:
@@ -104,7 +106,7 @@ class Night:
     """The world of the incident, and the tool in it."""
 
     def __init__(
-        self, world: World, users: Users, exporter: Exporter, prometheus: Prometheus, door: ApiServer, urls: dict[str, str]
+        self, world: World, users: Users, exporter: Exporter, prometheus: Prometheus, door: Door, urls: dict[str, str]
     ) -> None:
         self.world, self.users, self.exporter, self.prometheus, self.door = world, users, exporter, prometheus, door
         self.urls = urls
@@ -130,7 +132,13 @@ class Night:
                 "dns": {"resolvers": [self.world.resolvers["plain"].at]},
                 "traffic": [source, *more],
                 "database": dict(self.urls),
-                "gate": {"interval": f"{INTERVAL:g}s", "soak": soak, "min_requests": 100, "traffic": "required", "writes": "required"},
+                "gate": {
+                    "interval": f"{INTERVAL:g}s",
+                    "soak": soak,
+                    "min_requests": 100,
+                    "traffic": "required",
+                    "writes": "required",
+                },
                 **tables,
             }
         )
@@ -315,9 +323,7 @@ def test_a_log_that_is_rotated_in_mid_soak(night: Night, lossless: bool) -> None
     watching = cutover.start("watch", "--until-done", "--timeout", "20s")
     assert watching.stdout is not None
     seen: list[tuple[str, str]] = []
-    count = 0
-    for line in watching.stdout:
-        count += 1
+    for count, line in enumerate(watching.stdout, 1):
         if count == 8:
             rotate(log, lossless=lossless)
         seen += [

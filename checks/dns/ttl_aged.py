@@ -93,7 +93,8 @@ def _of_key(
         return failed(subject, message, name=name, until=slowest.until, ttl=slowest.ttl, limit=limit)
     cached = _left_over(evidence, name, key, past, limit)
     if cached is not None and cached.until > now:
-        message = f"{cached.resolver} still holds it for {cached.remaining} s (limit {limit} s); safe to change"
+        left = round((cached.until - now).total_seconds())
+        message = f"{cached.resolver} still holds it for {left} s (limit {limit} s); safe to change"
         return failed(subject, message, name=name, until=cached.until, remaining=cached.remaining, limit=limit)
     told = known(plan, evidence, name, [key], now)
     if not told.by:
@@ -116,7 +117,7 @@ class _Cached:
 
 
 def _left_over(evidence: Evidence, name: str, key: Key, past: list[Past], limit: int) -> _Cached | None:
-    """Return the resolver that holds an RRset longest from before its TTL was lowered.
+    """Return the resolver that holds an RRset longest from before its TTL was lowered, by the last that it gave.
 
     One that fetched it after that stretches TTLs: it will do so after the change as well, and waiting for it
     before the change has no end.
@@ -126,12 +127,12 @@ def _left_over(evidence: Evidence, name: str, key: Key, past: list[Past], limit:
     for resolver in evidence.resolvers.members():
         for rtype in evidence.sides.types(name):
             standing = evidence.resolvers.standing(resolver.id, name, rtype)
-            if standing is None or standing.at < evidence.began or evidence.resolvers.is_void(resolver):
+            if standing is None or standing.heard is None:
                 continue
             if standing.fetched_after is not None and lowered is not None and standing.fetched_after >= lowered:
                 continue
             left = [x.ttl for x in standing.records if (x.owner, x.rtype) == key]
             if left and max(left) > limit:
-                until = standing.at + timedelta(seconds=max(left))
+                until = standing.heard + timedelta(seconds=max(left))
                 found.append(_Cached(resolver.id, max(left), until))
     return max(found, key=lambda x: x.until, default=None)

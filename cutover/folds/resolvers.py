@@ -36,7 +36,7 @@ class Standing:
             else the shortest; None without records.
         addresses: terminal addresses of its latest answer.
         stale: the owner of what has to expire before an old answer ends: the hop that is behind; "" otherwise.
-        records: its latest answer.
+        records: the last records that it gave, kept while it is silent. heard: when that was.
         expires: when the longest-lived record of its latest answer runs out; kept while it is silent.
         fetched_after: an instant after which it fetched that answer, None when nothing tells: only what was
             fetched before an edit can hold what was before the edit.
@@ -51,6 +51,7 @@ class Standing:
     error: str = ""
     stale: str = ""
     records: tuple[Record, ...] = ()
+    heard: datetime | None = None
     expires: datetime | None = None
     fetched_after: datetime | None = None
 
@@ -188,6 +189,7 @@ def _next(before: Standing | None, reply: Reply, seen: ResolverAnswers, sides: S
             elif expiry > before.expires + _SLACK:
                 fetched_after = before.at
         expires = expiry
+    silent = before is not None and not answer.says_something
     return Standing(
         answer,
         seen.at,
@@ -197,7 +199,8 @@ def _next(before: Standing | None, reply: Reply, seen: ResolverAnswers, sides: S
         reply.dropped,
         reply.error,
         upper[-1].owner if answer.leads_to_old and upper else "",
-        reply.answer,
+        before.records if before is not None and silent else reply.answer,
+        before.heard if before is not None and silent else seen.at,
         expires,
         fetched_after,
     )

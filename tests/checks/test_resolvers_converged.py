@@ -120,6 +120,17 @@ def test_a_required_one_on_neither_side_is_unknown_and_no_quorum_covers_it(odd: 
     story = after(changed_story(*FIVE), 100, every(ON_NEW, r5=odd))
     assert story.status(CHECK) is UNKNOWN
     assert "r5" in story.said(CHECK, UNKNOWN)
+    assert not [x for x in story.findings(CHECK) if x.status is PASS]
+
+
+def test_one_that_was_not_asked_in_this_round_has_not_answered() -> None:
+    story = after(changed_story(*FIVE), 100, every(ON_NEW))
+    after(story, 130, {"r1": ON_NEW, "r2": ON_NEW, "r3": ON_NEW})
+    assert "r4, r5" in story.said(CHECK, UNKNOWN)
+    assert not [x for x in story.findings(CHECK) if x.status is PASS]
+    held = after(changed_story(*FIVE), 100, every(ON_NEW, r5=ON_OLD))
+    after(held, 130, every(ON_NEW, FIVE[:4]))
+    assert "r5" in held.said(CHECK, FAIL)
 
 
 def test_timeouts_within_the_allowance_do_not_block() -> None:
@@ -188,6 +199,15 @@ def test_advisory_on_old_holds_while_not_before_is_unknown() -> None:
     assert "adv" in story.said(CHECK, FAIL)
 
 
+def test_advisory_on_old_holds_while_the_old_ttl_is_unknown_though_a_bound_has_passed() -> None:
+    story = Story()
+    members = [*FIVE, resolver("adv", "advisory")]
+    story.round(0, authority(0, reply(a(OLD))), panel(0, *members), polled(0, {}))
+    after(story, 10, every(ON_NEW, adv=ON_OLD))
+    after(story, 500, every(ON_NEW, adv=ON_OLD))
+    assert "adv" in story.said(CHECK, FAIL)
+
+
 def test_advisory_on_neither_side_or_silent_is_of_no_weight() -> None:
     members = [*FIVE, resolver("adv1", "advisory"), resolver("adv2", "advisory")]
     story = after(changed_story(*members), 100, every(ON_NEW, adv1=NXDOMAIN, adv2=TIMEOUT))
@@ -209,6 +229,17 @@ def test_intercepted_plain_dns_counts_for_nothing_and_doh_still_does() -> None:
     seen = InterceptionSeen(at=t(100), canary="192.0.2.1", answered=True)
     story.round(100, authority(100, reply(a(NEW))), polled(100, {x.id: ON_NEW for x in encrypted}), seen)
     assert story.status(CHECK) is PASS
+
+
+def test_answers_are_void_even_when_the_interception_is_noticed_after_them() -> None:
+    story = Story()
+    story.round(0, authority(0, reply(a(NEW))), panel(0, *FIVE))
+    story.evidence.begin(t(30))
+    story.evidence.add(polled(30, every(ON_NEW)))
+    assert story.evidence.resolvers.standing("r1", NAME, "A") is not None
+    story.evidence.add(InterceptionSeen(at=t(30), canary="192.0.2.1", answered=True))
+    story.evidence.settle()
+    assert story.status(CHECK) is UNKNOWN
 
 
 def test_every_polled_type_is_judged() -> None:

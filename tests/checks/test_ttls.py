@@ -6,8 +6,11 @@ import json
 import shlex
 from typing import Any
 
+import pytest
+
 from cutover.finding import Phase, Severity, Status
 from cutover.observations.base import ProbeFailed
+from cutover.observations.dns import InterceptionSeen, Reply
 from tests.checks.kit import (
     NAME,
     NEW,
@@ -268,6 +271,72 @@ class TestAged:
             held = polled(at, {"r1": reply(a(OLD, 900 - at))})
             story.round(at, authority(at, reply(a(OLD, 60))), panel(at, resolver("r1")), held)
             assert story.only(AGED).until == t(900)
+
+    def test_the_slowest_of_several_lowerings_decides(self) -> None:
+        story = Story()
+        for at, ttl in ((0, HOUR), (600, 300), (700, 60)):
+            story.round(at, authority(at, reply(a(OLD, ttl))))
+        assert story.only(AGED).until == t(600 + HOUR)
+        assert story.only(AGED, at=1100).status is FAIL
+
+    def test_lowered_by_half_waits_for_the_longer_one(self) -> None:
+        story = Story()
+        for at, ttl in ((0, DAY), (600, HOUR)):
+            story.round(at, authority(at, reply(a(OLD, ttl))))
+        assert story.only(AGED).until == t(600 + DAY)
+
+    def test_the_resolver_that_holds_longest_decides(self) -> None:
+        for first, second in ((900, 300), (300, 900)):
+            story = Story(make_plan(previous_ttl=60))
+            held = polled(0, {"r1": reply(a(OLD, first)), "r2": reply(a(OLD, second))})
+            members = panel(0, resolver("r1"), resolver("r2"), resolver("r3"))
+            story.round(0, authority(0, reply(a(OLD, 60))), members, held)
+            assert story.only(AGED).until == t(900)
+
+    @pytest.mark.parametrize("silence", [TIMEOUT, reply(rcode="SERVFAIL"), None])
+    def test_what_a_resolver_held_is_not_forgotten_when_it_falls_silent(self, silence: Reply | None) -> None:
+        story = Story(make_plan(previous_ttl=60))
+        held = polled(0, {"r1": reply(a(OLD, 900))})
+        story.round(0, authority(0, reply(a(OLD, 60))), panel(0, resolver("r1")), held)
+        story.round(100, authority(100, reply(a(OLD, 60))), polled(100, {"r1": silence} if silence else {}))
+        assert story.only(AGED).until == t(900)
+        story.round(200, authority(200, reply(a(OLD, 60))), polled(200, {"r1": reply(a(OLD, 60))}))
+        assert story.only(AGED).status is PASS
+
+    def test_what_was_said_over_an_intercepted_network_does_not_count(self) -> None:
+        held = polled(0, {"r1": reply(a(OLD, 900))})
+        void = Story(make_plan(previous_ttl=60))
+        seen = InterceptionSeen(at=t(0), canary="192.0.2.1", answered=True)
+        void.round(0, authority(0, reply(a(OLD, 60))), panel(0, resolver("r1")), held, seen)
+        assert void.only(AGED).status is PASS
+
+    def test_what_a_resolver_holds_of_another_rrset_does_not_count(self) -> None:
+        story = Story(make_plan(previous_ttl=60))
+        held = polled(0, {"r1": reply(cname("elsewhere.example.", 900))})
+        story.round(0, authority(0, reply(a(OLD, 60))), panel(0, resolver("r1")), held)
+        assert story.only(AGED).status is PASS
+
+    def test_one_that_fetched_between_the_sightings_may_hold_the_long_ttl(self) -> None:
+        story = Story()
+        for at, ttl, left in ((0, 100, 100), (150, HOUR, 40), (200, 60, HOUR - 60)):
+            held = polled(at, {"r1": reply(a(OLD, left))})
+            story.round(at, authority(at, reply(a(OLD, ttl))), panel(at, resolver("r1")), held)
+        assert story.only(AGED).until == t(200 + HOUR)
+
+    def test_a_hop_that_the_chain_left_is_none_of_it(self) -> None:
+        edge = "edge.example.com."
+        story = Story(make_plan(previous_ttl=60)).round(
+            0, authority(0, reply(cname(edge, 60))), authority(0, reply(a(OLD, HOUR, edge)), name=edge, hop=2)
+        )
+        story.round(600, authority(600, reply(a(OLD, 60))))
+        assert {x.subject for x in story.findings(AGED)} == {"app.example.com A", "app.example.com CNAME"}
+        assert story.status(AGED) is PASS
+
+    def test_what_was_removed_more_than_a_week_ago_is_not_mentioned(self) -> None:
+        story = Story(make_plan(previous_ttl=60)).round(0, authority(0, reply(cname("edge.example.com.", 60))))
+        for at, subjects in ((10, 2), (11 + 7 * DAY, 1)):
+            story.round(at, authority(at, reply(a(OLD, 60))))
+            assert len(story.findings(AGED)) == subjects
 
     def test_a_hop_of_ones_own_ages_too(self) -> None:
         edge = "edge.example.com."

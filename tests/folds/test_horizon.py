@@ -72,6 +72,14 @@ class TestChanged:
         story.round(200, authority(200, reply(a(NEW))), trail(200, edit(150, NEW), edit(40, NEW)))
         assert changed(story.plan, story.evidence, NAME).at == t(150)
 
+    def test_an_edit_to_a_new_target_or_alias_tells_when(self) -> None:
+        target = "d111.cloudfront.net."
+        for made in (edit(150, target, rtype="CNAME"), edit(150, ttl=None, alias=target)):
+            story = Story(make_plan(new=[target]))
+            story.round(100, authority(100, reply(a(OLD))))
+            story.round(200, authority(200, reply(cname(target))), trail(200, made))
+            assert changed(story.plan, story.evidence, NAME).at == t(150)
+
     def test_an_edit_to_old_or_a_deletion_is_no_change_to_new(self) -> None:
         story = Story()
         story.round(100, authority(100, reply(a(OLD))))
@@ -165,6 +173,18 @@ class TestNotBefore:
         story.round(400, authority(400, reply(a(NEW))), zone_seen(400, parent_ns=moved, child_ns=moved))
         assert not_before(story) == 400 + DAY
         assert "delegation" in horizon(story.plan, story.evidence, NAME).causes[0].what
+
+    def test_a_delegation_that_moves_after_the_change_counts_from_there(self) -> None:
+        story = story_of((0, OLD, 60), (100, NEW, 60))
+        moved = ns(3600, ("ns7.provider.example.",))
+        story.round(900, authority(900, reply(a(NEW))), zone_seen(900, parent_ns=moved))
+        assert not_before(story) == 900 + 3600
+
+    def test_a_record_that_the_change_created_makes_nothing_unknown(self) -> None:
+        story = story_of((0, OLD, 60))
+        made = trail(400, edit(350, NEW), edit(350, "2001:db8::1", rtype="AAAA"))
+        story.round(400, authority(400, reply(a(NEW))), made)
+        assert not_before(story) == 410
 
     def test_a_server_that_is_added_moves_nothing(self) -> None:
         story = Story()

@@ -220,7 +220,8 @@ def test_ids_and_ports_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
         use(lambda engine: engine.ask_all([Question(plain(server), NAME, "A")] * 1000))
     ids = [int.from_bytes(wire[:2], "big") for wire, _ in server.received]
     ports = Counter(source[1] for _, source in server.received)
-    assert len(set(ids)) > 900
+    assert len(ids) > 500
+    assert len(set(ids)) > 0.95 * len(ids)
     assert abs(sum(ids) / len(ids) - 32768) < 4000
     assert len(ports) >= 20, "worn sockets are replaced"
     assert len({b - a for a, b in zip(list(ports), list(ports)[1:], strict=False)}) > 4, "the ports follow a pattern"

@@ -122,7 +122,7 @@ def test_hundred_questions_over_one_https_connection(unbound: Unbound, ca: tuple
     async def run() -> set[Outcome]:
         async with Engine(ca_files=[ca[1]]) as engine:
             https = [member for member in members(unbound) if member.transport is Transport.HTTPS]
-            seen = await poll(engine, https, [(NAME, "A")] * 100)
+            seen = await poll(engine, https, [(NAME, "A")] * 100, deadline=30.0)
         return {answer.reply.outcome for each in seen for answer in each.answers}
 
     assert asyncio.run(run()) == {Outcome.ANSWERED}

@@ -36,10 +36,11 @@ def old_quiet(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome
     limit = plan.gate.max_old_writes
     measured: dict[str, Any] = {"rows": found.total, "limit": limit, "since": state.old.at}
     measured |= {"tables": {table: rows.total for table, rows in sorted(found.rows.items())}}
+    newest = _newest(evidence)
+    measured |= {"newest": newest} if newest else {}
     since = f"since {state.how} at {clock(state.old.at)}"
     if found.total > limit:
-        newest = _newest(evidence)
-        last = f"; newest rows: {newest}" if newest else ""
+        last = f"; newest rows: {', '.join(f'{column} {value}' for column, value in newest.items())}" if newest else ""
         yield failed(
             "old",
             f"{found.total} rows were written on old {since} ({found.told()}){last}",
@@ -52,6 +53,6 @@ def old_quiet(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome
         yield passed("old", f"{found.total} rows were written on old {since} (limit {limit})", **measured)
 
 
-def _newest(evidence: Evidence) -> str:
+def _newest(evidence: Evidence) -> dict[str, str]:
     reading = evidence.current(DatabaseReading, "old")
-    return ", ".join(f"{column} {value}" for column, value in reading.newest if value) if reading is not None else ""
+    return {column: value for column, value in reading.newest if value} if reading is not None else {}

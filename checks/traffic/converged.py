@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from cutover.check import Outcome, Phase, Severity, check, extended, failed, passed, skipped, unknown
+from cutover.check import Outcome, Phase, Severity, Status, check, extended, failed, passed, skipped, unknown, warned
 from cutover.durations import say_duration
 from cutover.estimate import Bounds, Estimate
 from cutover.evidence import Evidence
 from cutover.plan import Plan
 
 from ._reading import NO_SOURCE, labels, refused_for, silent_since, soak_since, upper_bound
+
+LONG_CONNECTIONS = (
+    "what was opened before the change (WebSocket, SSE, uploads) is counted only when it closes: restart old's web "
+    "server, or count its open connections"
+)
 
 
 @check(title="users have left the old side", severity=Severity.BLOCKER, phases=(Phase.WATCH,))
@@ -61,6 +66,9 @@ def _requests(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome
         return
     outcomes = [_Share(plan, evidence, now, pair).outcome() for pair in pairs]
     yield from outcomes
+    looks_drained = all(outcome.status in {Status.PASS, Status.WARN} for outcome in outcomes)
+    if looks_drained and silent_since(plan, evidence, now) is None:
+        yield replace(warned("open connections", LONG_CONNECTIONS), severity=Severity.WARNING)
 
 
 class _Share:

@@ -94,7 +94,10 @@ class TrafficFold:
 
     def __init__(self, plan: Plan) -> None:
         gate = plan.gate
-        self._plan = plan
+        pairs = [(name, side) for name in plan.names for side in ("old", "new")]
+        self._paths = {(name, side): path_of(origin_url(plan, name, side)) for name, side in pairs}
+        self._connects = {(name, side): plan.origin_of(name, side).connect for name, side in pairs}
+        self._members = {(name, side): plan.named(name).members(side) for name, side in pairs}
         self._sources = dict(zip(plan.traffic_labels(), plan.traffic, strict=True))
         self._asked = {(x, side): asked_of(y, side) for x, y in self._sources.items() for side in ("old", "new")}
         self._interval = gate.interval
@@ -153,10 +156,8 @@ class TrafficFold:
 
     def expects(self, label: str, burst: Burst) -> bool:
         """Tell whether a source is meant to count a burst: it went to the path that the source's sentinels take."""
-        if burst.name not in self._plan.names:
-            return False
-        path = self._sources[label].sentinel_path
-        return burst.path == (path or path_of(origin_url(self._plan, burst.name, burst.side)))
+        usual = self._paths.get((burst.name, burst.side))
+        return usual is not None and burst.path == (self._sources[label].sentinel_path or usual)
 
     def resume(self, label: str, side: str, now: datetime) -> Resume | None:
         """Return where a source goes on for a side, None when it begins afresh."""
@@ -206,12 +207,11 @@ class TrafficFold:
     def _side_of(self, seen: SentinelSent) -> str:
         """Return the side that an address belongs to now: watching a roll-back, the sides have changed places."""
         host = address_of(seen.address.rpartition(":")[0].strip("[]"))
-        if seen.name not in self._plan.names:
-            return seen.side
         for side in ("old", "new"):
-            if self._plan.origin_of(seen.name, side).connect == seen.address:
+            key = (seen.name, side)
+            if seen.address and self._connects.get(key) == seen.address:
                 return side
-            if host is not None and any(member.holds(host) for member in self._plan.named(seen.name).members(side)):
+            if host is not None and any(member.holds(host) for member in self._members.get(key, ())):
                 return side
         return seen.side
 
@@ -234,7 +234,7 @@ class TrafficFold:
         if len(bursts) > _MOST_BURSTS or bursts[0].end < seen.window_end - self.kept - timedelta(hours=1):
             keep = bisect_left(bursts, seen.window_end - self.kept, key=_start)
             del bursts[: max(keep, len(bursts) - _MOST_BURSTS)]
-        if seen.sent and seen.name in self._plan.names:
+        if seen.sent and (seen.name, seen.side) in self._paths:
             self._note_refusal(seen)
 
     def _note_refusal(self, seen: SentinelSent) -> None:

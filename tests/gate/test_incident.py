@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import signal
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -227,10 +229,7 @@ def test_ten_percent_on_old_then_writes_on_both_then_the_end(night: Night) -> No
     last: dict[str, Any] = {}
     while (line := watching.stdout.readline()) and last.get("exit_code") != 5:
         last = json.loads(line)
-    assert watching.wait(10) == 5
-    watching.stdout.close()
-    if watching.stderr is not None:
-        watching.stderr.close()
+    assert close(watching) == 5
     assert last["verdict"] == "split-brain"
     assert time.monotonic() - began < 3 * INTERVAL + 4, "one interval, and what two rounds take"
     said = cutover("status", json=False).out.splitlines()
@@ -250,12 +249,18 @@ def test_the_last_request_gone_and_the_soak_passed_is_the_end(night: Night) -> N
     result = cutover("watch", "--until-done", "--timeout", "60s")
     assert result.code == 0, [x for x in result.json["findings"] if x["status"] not in {"pass", "skip"}]
     (share,) = [x for x in result.findings("traffic.converged", "pass") if x["subject"] == "requests"]
-    assert share["measured"]["old"] == 0
+    assert share["measured"]["share"] <= 0.001
     assert share["measured"]["requests"] >= 100
     done = cutover("done")
     assert done.code == 0, [x for x in done.json["findings"] if x["status"] not in {"pass", "skip"}]
     agents = {agent for _, agent in night.world.old.counts}
     assert any(agent.startswith("cutover-sentinel/") for agent in agents)
+
+
+def close(watching: subprocess.Popen[str]) -> int:
+    """Let a watch end, and return how it did."""
+    watching.communicate(timeout=30)
+    return watching.returncode
 
 
 def hurt(night: Night, how: str) -> None:
@@ -276,10 +281,10 @@ def hurt(night: Night, how: str) -> None:
 
 
 TROUBLES = {
-    "telemetry cut": ("traffic.converged", "no"),
+    "telemetry cut": ("traffic.converged", "the target is down"),
     "credentials revoked": ("traffic.converged", "not allowed"),
     "rate limited": ("traffic.converged", "rate limited"),
-    "metric renamed": ("traffic.converged", "no"),
+    "metric renamed": ("traffic.converged", "renamed"),
     "counters reset": ("traffic.converged", "reset"),
     "old database's counters reset": ("database.old-quiet", "reset"),
 }
@@ -300,12 +305,10 @@ def test_what_blinds_the_gate_in_mid_soak_is_named_and_never_done(night: Night, 
         if len(rounds) == 8:
             hurt(night, how)
         found = [x for x in rounds[-1]["findings"] if x["check"] == check and x["status"] == "inconclusive"]
-        if len(rounds) > 8:
-            named += [x for x in found if words in x["message"]]
-    assert watching.wait(10) in {3, 4}
-    watching.stdout.close()
-    if watching.stderr is not None:
-        watching.stderr.close()
+        if len(rounds) > 8 and (named := [x for x in found if words in x["message"]]):
+            watching.send_signal(signal.SIGINT)
+            break
+    close(watching)
     before = [x["status"] for x in rounds[7]["findings"] if x["check"] == check]
     assert "inconclusive" not in before, rounds[7]["findings"]
     assert named, [[x["message"] for x in each["findings"] if x["check"] == check] for each in rounds]
@@ -331,10 +334,7 @@ def test_a_log_that_is_rotated_in_mid_soak(night: Night, lossless: bool) -> None
             for x in json.loads(line)["findings"]
             if x["check"] == "traffic.converged" and x["subject"] == "requests" and count > 8
         ]
-    assert watching.wait(10) in {3, 4}
-    watching.stdout.close()
-    if watching.stderr is not None:
-        watching.stderr.close()
+    close(watching)
     unseen = [message for status, message in seen if status == "inconclusive"]
     if lossless:
         assert seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -159,6 +160,34 @@ def test_a_drained_side_passes_after_the_whole_soak_with_enough_requests() -> No
     assert requests >= 3000
     assert found.measured["bound"] == pytest.approx(3 / requests, rel=0.01)
     assert watch.of("visible", f"{LABEL} old").status is PASS
+
+
+def test_long_connections_are_warned_of_until_old_is_closed() -> None:
+    watch = Watch(plan_of()).rounds(40)
+    assert watch.of("converged", "open connections").status is WARN
+    assert not watch.of("converged", "open connections").extends_soak
+    assert watch.requests.status is PASS
+    watch.outcome = "refused"
+    watch.round()
+    assert not [x for x in watch.findings if x.subject == "open connections"]
+    assert not [x for x in Watch(plan_of()).rounds(3, old=50).findings if x.subject == "open connections"]
+
+
+def test_ten_hours_of_rounds_are_judged_in_no_time() -> None:
+    watch = Watch(plan_of(gate={"soak": "10h"}))
+    estimate = Estimate(watch.plan, watch.evidence.traffic, watch.now)
+    for _ in range(1200):
+        watch.now += ROUND
+        for side, users in (("old", 0), ("new", 200)):
+            watch.evidence.add(watch.reading(LABEL, "requests", side, users + watch.sent[side]))
+        watch.burst()
+    began = time.perf_counter()
+    estimate = Estimate(watch.plan, watch.evidence.traffic, watch.now)
+    found = estimate.bounds(LABEL, "old", t(0))
+    took = time.perf_counter() - began
+    assert found is not None
+    assert (found.low, found.high) == (0, 0)
+    assert took < 1.0, f"{took:.2f} s"
 
 
 def test_a_soak_under_way_says_what_is_missing_and_extends() -> None:

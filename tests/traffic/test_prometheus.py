@@ -165,6 +165,30 @@ def test_samples_from_the_future_are_another_clock() -> None:
     assert found.sight is Sight.SKEWED
 
 
+def test_a_series_that_has_ended_is_told_from_one_whose_scrape_is_to_come(server: ApiServer) -> None:
+    samples = [(at, 5.0) for at in (-75.0, -68.0, -61.0)]
+    ended: list[Any] = []
+
+    def answer(asked: Asked) -> Answer:
+        if "[" in asked.form["query"]:
+            return Answer(200, matrix([(at + 57, value) for at, value in samples]))
+        return Answer(200, {"status": "success", "data": {"resultType": "vector", "result": ended}})
+
+    server.answer = answer
+    clock = server.clock
+    spec = spec_of({"source": "prometheus", "old": "old_total", "new": "new_total", "url": server.url}, clock)
+
+    async def once() -> Mapping[str, Count]:
+        async with spec.api:
+            return await open_source(spec).read(wanted(clock, 4))
+
+    counts = asyncio.run(once())
+    assert {x.sight for x in counts.values()} == {Sight.STALE}
+    assert "renamed" in counts["old"].detail
+    ended.append({"metric": {}, "value": [NOW.timestamp(), "5"]})
+    assert asyncio.run(once()) == {}
+
+
 def test_sums_are_read_at_both_ends(server: ApiServer) -> None:
     server.answer = lambda asked: Answer(200, vector(120 if float(asked.form["time"]) == NOW.timestamp() else 100))
     counts = read(server, *ENDS)

@@ -29,7 +29,7 @@ from cutover.probes.traffic.promql import WINDOW, Counting, How, counting
 LOOKBACK = timedelta(minutes=5)
 """Raw samples are read from this long before the window, to find the one that stands at its start."""
 UNKNOWN_EDGE = 60.0
-OVERDUE = 30.0
+OVERDUE = 10.0
 """Seconds without a new sample after which a target counts as cut off, four scrapes at least."""
 _COUNTER_SUFFIXES = ("_total", "_count", "_bucket", "_sum", "_created")
 
@@ -86,6 +86,8 @@ class Prometheus:
                 length = (wanted.now - start + LOOKBACK).total_seconds()
                 matrix, warning = await self._query(f"{asked.expression}[{max(1, round(length))}s]", wanted.now)
                 count = from_samples(series_of(matrix), side, start, wanted.now, fresh=side in wanted.fresh)
+                if count is None:
+                    count = await self._ended(asked.expression, start, wanted.now)
             case How.ENDS:
                 before, _ = await self._query(asked.expression, start)
                 after, warning = await self._query(asked.expression, wanted.now)
@@ -97,6 +99,17 @@ class Prometheus:
         if warning and count is not None and count.sight is Sight.OK:
             return replace(count, sight=Sight.PARTIAL, detail=warning)
         return count
+
+    async def _ended(self, selector: str, start: datetime, now: datetime) -> Count | None:
+        """Tell a series that has ended from one whose next scrape is still to come.
+
+        Prometheus marks a series stale at the first scrape that fails or does not hold it any more.
+        """
+        present, _ = await self._query(selector, now)
+        if _elements(present):
+            return None
+        detail = f"the series ended after {start:%H:%M:%S} UTC: the target is down, or the metric was renamed"
+        return Count(sight=Sight.STALE, detail=detail, start=start, end=now)
 
     async def _query(self, expression: str, at: datetime) -> tuple[Mapping[str, Any], str]:
         document = await self._spec.api.host(self._url).post(

@@ -169,7 +169,8 @@ def _class_of_target(
         return declared
     if any(x.name == target and x.rtype in _TYPES for x in held.variants):
         return None
-    if variant.routing == "simple" and variant.name == name:
+    if all(x.routing == "simple" for x in held.variants if x.rtype in _TYPES):
+        # Nothing is routed, so that the answers show all there is.
         shown_by = {"CNAME": evidence.sides.types(name)}.get(variant.rtype, (variant.rtype,))
         present = settled_now(evidence, name)
         classes = {x.answer for rtype in shown_by for x in present.get(rtype, ())}

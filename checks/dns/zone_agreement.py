@@ -89,8 +89,6 @@ def _of_owner(evidence: Evidence, name: str, answers: AuthorityAnswers) -> Outco
     sides = {x.answer for x in sightings if x.answer.says_something} or _sides_of(evidence, name, answers)
     if len(sides) > 1 or (len(by_data) > 1 and not sides <= {Answer.OLD, Answer.NEW}):
         return failed(subject, f"the servers disagree: {_told(by_data, sightings)}", name=name)
-    if len(by_data) > 1 and None in by_data:
-        return failed(subject, f"some servers lack it: {_told(by_data, sightings)}", name=name)
     if silent or not answers.answers:
         why = listed(map(trouble, silent)) or "the zone has no server"
         return unknown(subject, f"not every server tells what it holds: {why}", name=name)

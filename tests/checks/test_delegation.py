@@ -63,6 +63,12 @@ class TestServers:
             said = story.said(CHECK, FAIL)
             assert "ns2.example.com" in said
             assert lame in said
+            assert not [x for x in story.findings(CHECK) if x.status is PASS]
+        unheard = zone_seen(0, servers=(server(1), server(2, "has no SOA of the zone")))
+        assert "has no SOA" in Story().round(0, authority(0, reply(a(OLD)), TIMEOUT), unheard).said(CHECK, FAIL)
+
+    def test_a_zone_that_tells_no_servers_is_compared_with_nothing(self) -> None:
+        assert Story().round(0, authority(0, reply(a(OLD))), zone_seen(0, child_ns=())).status(CHECK) is PASS
 
     def test_a_server_without_an_address_is_lame(self) -> None:
         homeless = ServerSeen(SERVERS[1], "", "no address", -1, ())
@@ -130,6 +136,22 @@ class TestHostedZones:
             assert "ZIDLE" in finding.message
             assert "ZLIVE" in finding.message
         assert "--hosted-zone-id ZLIVE" in of_zone(story, Phase.WATCH).fix
+
+    def test_one_server_on_old_is_enough_for_the_wrong_zone_to_matter(self) -> None:
+        zones = hosted_zone("ZLIVE"), hosted_zone("ZIDLE", servers=ELSEWHERE)
+        story = Story(make_plan(provider="route53", new=[NEW, "d111.cloudfront.net"]))
+        for held in (variant(NEW), variant(alias="d111.cloudfront.net.")):
+            sets = variants(0, variant(NEW), zone="ZLIVE"), variants(0, held, zone="ZIDLE")
+            story.round(0, authority(0, reply(a(NEW)), reply(a(OLD))), hosted(0, *zones), *sets)
+            assert of_zone(story, Phase.WATCH).status is FAIL
+            assert "ZIDLE" in of_zone(story, Phase.WATCH).message
+
+    def test_a_zone_that_nobody_asks_fails_also_when_the_provider_was_found(self) -> None:
+        finding = of_zone(self.story(hosted_zone("ZIDLE", servers=ELSEWHERE), provider=None))
+        assert finding.status is FAIL
+
+    def test_no_zone_at_all_fails_also_with_authorities(self) -> None:
+        assert of_zone(self.story(source="authorities")).status is FAIL
 
     def test_an_undelegated_child_zone_that_was_edited_is_named(self) -> None:
         zones = hosted_zone("ZLIVE"), hosted_zone("ZCHILD", NAME, servers=ELSEWHERE)

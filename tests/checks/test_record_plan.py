@@ -175,6 +175,43 @@ class TestVariants:
             )
             assert story.status(CHECK, W) is expected
 
+    def test_where_nothing_is_routed_the_answers_tell_the_end_of_a_chain(self) -> None:
+        edge = "edge.example.com."
+        held = [variant(edge, rtype="CNAME"), variant(name=edge, alias="lb.eu-west-1.elb.amazonaws.com.")]
+        for end, expected in ((OLD, FAIL), (NEW, PASS)):
+            story = Story(make_plan(provider="route53"))
+            below = authority(0, reply(a(end, owner=edge)), name=edge, hop=2)
+            story.round(0, authority(0, reply(cname(edge))), below, hosted(0, hosted_zone()), variants(0, *held))
+            assert story.status(CHECK, W) is expected
+
+    def test_the_records_of_a_declared_target_are_of_its_side(self) -> None:
+        target = "sst.example.com."
+        held = [
+            variant(target, rtype="CNAME", routing="weighted", weight=1, set_identifier="a"),
+            variant(STRANGER, name=target),
+        ]
+        story = Story(make_plan(provider="route53", new=[target]))
+        story.round(0, authority(0, reply(cname(target))), hosted(0, hosted_zone()), variants(0, *held))
+        assert story.status(CHECK, W) is PASS
+
+    def test_a_failure_is_said_even_where_something_was_listed(self) -> None:
+        story = Story(make_plan(provider="route53"))
+        failure = ProbeFailed(at=t(0), probe="route53", about=NAME, error="Throttling")
+        story.round(0, authority(0, reply(a(NEW))), hosted(0, hosted_zone()), variants(0, variant(NEW)), failure)
+        assert "Throttling" in story.said(CHECK, UNKNOWN, W)
+
+    def test_what_fails_does_not_pass_as_well_and_no_command_is_given_before_the_change(self) -> None:
+        story = route53(weighted(NEW, 1, "a"), weighted(STRANGER, 1, "b"), answers=STRANGER)
+        for phase in Phase:
+            assert {x.status for x in story.findings(CHECK, phase)} == {FAIL}
+        assert {x.fix for x in story.findings(CHECK, P)} == {""}
+        assert any(x.fix for x in story.findings(CHECK, W))
+
+    def test_a_name_that_exists_nowhere_holds_nothing_back(self) -> None:
+        story = Story(make_plan(provider="route53"))
+        story.round(0, authority(0, NXDOMAIN), hosted(0, hosted_zone()), variants(0))
+        assert story.status(CHECK, P) is PASS
+
     def test_records_of_other_types_are_none_of_its_business(self) -> None:
         assert route53(variant(NEW), variant("v=spf1 -all", rtype="TXT")).status(CHECK, W) is PASS
 

@@ -254,6 +254,12 @@ class TestNotBefore:
         story.round(490, authority(490, reply(a(NEW, 60))), trail(490, *edits, complete=False))
         assert horizon(story.plan, story.evidence, NAME).unknown
 
+    def test_a_history_without_anything_old_bounds_nothing(self) -> None:
+        story = Story()
+        story.round(0, authority(0, reply(a(NEW, 60))), trail(0, edit(-100, NEW, action="CREATE")))
+        assert changed(story.plan, story.evidence, NAME).at == t(-100)
+        assert horizon(story.plan, story.evidence, NAME).unknown
+
     def test_a_ledger_of_new_alone_knows_nothing(self) -> None:
         story = Story(make_plan({"migration": {"changed_at": t(-100)}}))
         for at in (0, 10 * DAY):

@@ -26,7 +26,7 @@ def tool(folder: Path, plan: str) -> Cutover:
 NAME = '[[name]]\nname = "app.example.com"\n'
 NOWHERE = """
 [dns]
-resolvers = ["127.0.0.1:9"]
+resolvers = ["127.0.0.2:9"]
 interception_canary = ""
 authorities = { "example.com" = ["127.0.0.1:9"] }
 """

@@ -1,4 +1,8 @@
-"""The incident, replayed: real origins, a real Prometheus, real Postgres; DNS is all green and users are not there."""
+"""The incident, replayed: real origins, a real Prometheus, real Postgres; DNS is all green and users are not there.
+
+These scenes take minutes of wall time and measure shares in windows of a second, so that a busy machine can upset
+them: they are run by name, ``python -m pytest tests/gate/incident_scenes.py``, and are no part of ``tests/run``.
+"""
 
 from __future__ import annotations
 

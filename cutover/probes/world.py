@@ -10,11 +10,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cutover.answers import addresses_in
 from cutover.clock import Clock
 from cutover.evidence import Evidence
 from cutover.finding import Phase
 from cutover.observations.base import Observation
-from cutover.observations.dns import AuthorityAnswers, NameSeen, PanelSeen, ResolverAnswers, ZoneSeen
+from cutover.observations.dns import (
+    AuthorityAnswers,
+    NameSeen,
+    PanelSeen,
+    ResolverAnswers,
+    TargetAddresses,
+    ZoneSeen,
+)
 from cutover.observations.gate import SideFound
 from cutover.observations.provider import TrailHistory
 from cutover.plan import Plan
@@ -202,7 +210,7 @@ class World:
 
     async def _ask_origins(self, evidence: Evidence, name: str) -> list[Observation]:
         sides = [side for side in ("old", "new") if self._is_known(evidence, name, side)]
-        addresses = {(name, side): evidence.sides.addresses(name, side) for side in sides}
+        addresses = {(name, side): _addresses(evidence, name, side) for side in sides}
         return list(await observe_origins(self._origins, [name], sides, addresses))
 
     def _is_known(self, evidence: Evidence, name: str, side: str) -> bool:
@@ -271,7 +279,7 @@ class World:
 
     async def _read_traffic(self, evidence: Evidence, seen: Sequence[Observation]) -> list[Observation]:
         addresses = {
-            (name, side): evidence.sides.addresses(name, side) for name in self._plan.names for side in ("old", "new")
+            (name, side): _addresses(evidence, name, side) for name in self._plan.names for side in ("old", "new")
         }
 
         def side_of(name: str, address: str) -> str | None:
@@ -291,6 +299,18 @@ class World:
 async def _all(*work: Probing) -> list[Observation]:
     batches = await asyncio.gather(*work)
     return [observation for batch in batches for observation in batch]
+
+
+def _addresses(evidence: Evidence, name: str, side: str) -> tuple[str, ...]:
+    """Return where a side can be asked: what it is known by, and what its targets and blocks lead to in this round."""
+    sides = evidence.sides.of(name)
+    found = list(evidence.sides.addresses(name, side))
+    for target in evidence.all_current(TargetAddresses, name, side):
+        found.extend(target.addresses)
+    for seen in evidence.all_current(AuthorityAnswers, name):
+        for given in seen.answers:
+            found.extend(x for x in addresses_in(given.reply.answer, seen.rtype) if sides.of_address(x) == side)
+    return tuple(dict.fromkeys(found))
 
 
 def _delegated(evidence: Evidence, zone: str) -> tuple[str, ...]:

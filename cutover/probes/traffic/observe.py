@@ -25,6 +25,8 @@ CLEARANCE = timedelta(seconds=1)
 """How far our own requests keep from the end of a window; less when rounds are short."""
 FIRST_WINDOW = timedelta(minutes=2)
 SOURCE_DEADLINE = 45.0
+POLL, POLL_BUCKETS = 1.0, 10.0
+"""Seconds between two looks at a source that has not yet counted what was sent."""
 _HOPELESS = {Sight.FORBIDDEN, Sight.NOT_FOUND, Sight.RATE_LIMITED, Sight.WRONG_UNIT, Sight.SKEWED}
 
 
@@ -171,13 +173,18 @@ class TrafficObserver:
         """Read a source; with sentinels just sent, read again until it has counted them or should have."""
         source = self._opened(label)
         deadline = self._clock.now() + self.settling()
+        if sent:
+            last = max(x.window_end for x in sent)
+            complete = floor_to(last, source.bucket) + source.lag if source.bucket else last
+            wait = complete + 2 * self._clearance - self._clock.now()
+            await self._clock.sleep(max(0.0, wait.total_seconds()))
         while True:
             wanted = self._wanted(label, fold, source)
             counts = await source.read(wanted)
             now = self._clock.now()
             if not sent or now >= deadline or self._settled(label, counts, sent):
                 return counts, wanted
-            await self._clock.sleep(min(2.0, max(0.2, source.lag.total_seconds() / 10)))
+            await self._clock.sleep(POLL if not source.bucket else POLL_BUCKETS)
 
     def _settled(self, label: str, counts: Mapping[str, Count], sent: Sequence[SentinelSent]) -> bool:
         for side in self._specs[label].sides:

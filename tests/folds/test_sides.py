@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cutover.answers import Answer
-from cutover.observations.dns import TargetAddresses
+from cutover.observations.dns import Record, TargetAddresses
 from cutover.observations.gate import SideFound
 from tests.checks.kit import (
     NAME,
@@ -47,8 +49,29 @@ def test_an_answer_that_goes_through_the_old_target_teaches_its_addresses() -> N
     assert other.evidence.sides.of(NAME).of_address(STRANGER) is Answer.OLD
 
 
+@pytest.mark.parametrize(
+    "records",
+    [
+        (a(STRANGER),),
+        (cname("elsewhere.example."), a(STRANGER, owner="elsewhere.example.")),
+        (cname(NEW_TARGET), a(STRANGER, owner=NEW_TARGET)),
+        (cname(TARGET), cname(NEW_TARGET, owner=TARGET), a(STRANGER, owner=NEW_TARGET)),
+    ],
+)
+def test_only_what_lies_behind_the_old_target_is_learnt(records: tuple[Record, ...]) -> None:
+    story = Story(make_plan(old=[TARGET], new=[NEW, NEW_TARGET]))
+    story.round(0, panel(0, resolver("r1")), polled(0, {"r1": reply(*records)}), authority(0, reply(*records)))
+    assert story.evidence.sides.of(NAME).of_address(STRANGER) is None
+
+
+def test_declared_addresses_of_a_side_are_those_that_stand_for_one_host() -> None:
+    story = Story(make_plan(old=["203.0.113.7", "192.0.2.0/24", TARGET], new=[NEW, "198.51.100.128/25"]))
+    assert story.evidence.sides.addresses(NAME, "old") == ("203.0.113.7",)
+    assert story.evidence.sides.addresses(NAME, "new") == (NEW,)
+
+
 def test_a_declared_new_address_is_never_remembered_as_old() -> None:
-    story = Story(make_plan(old=[TARGET]))
+    story = Story(make_plan(old=[TARGET], new=["198.51.100.99", NEW]))
     story.round(0, behind("old", NEW))
     assert story.evidence.sides.of(NAME).of_address(NEW) is Answer.NEW
 

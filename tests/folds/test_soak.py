@@ -104,11 +104,14 @@ def test_what_was_held_lies_after_the_last_fail_and_fits_into_the_clock(rounds: 
             assert state.since > t(last_fail)
 
 
+def finding(name: str, status: Status) -> Finding:
+    return Finding(check="x.y", status=status, severity=Severity.BLOCKER, subject="s", message="m", name=name)
+
+
 def judged(at: float, plan: Plan, status: Status = PASS, phase: str = "watch") -> Judged:
-    finding = Finding(check="x.y", status=status, severity=Severity.BLOCKER, subject="s", message="m", name=NAME)
     return Judged(
         at=t(at + 1), command="watch", phase=phase, migration="m", began=t(at), plan_hash=plan.hash(), names=(NAME,),
-        verdict="converging", exit_code=3, findings=(finding,), soaked={}, summary={},
+        verdict="converging", exit_code=3, findings=(finding(NAME, status),), soaked={}, summary={},
     )  # fmt: skip
 
 
@@ -123,6 +126,35 @@ def test_another_plan_restarts_the_soak_and_a_preflight_does_not_count() -> None
     assert "plan was changed" in fold.of(NAME).reset_by
     fold.add(judged(40, plan))
     assert fold.of(NAME).since == t(40)
+
+
+def test_it_began_when_the_last_of_all_names_began_and_not_while_one_is_reset() -> None:
+    names = ("a.example.com.", "b.example.com.")
+    plan = make_plan({"name": [{"name": x, "old": ["203.0.113.1"], "new": ["198.51.100.1"]} for x in names]})
+    fold = SoakFold(plan)
+    assert fold.since() is None
+    fold.add(replace(judged(0, plan), names=names, findings=(finding(names[0], PASS), finding(names[1], FAIL))))
+    assert fold.since() is None
+    fold.add(replace(judged(10, plan), names=names, findings=(finding(names[0], PASS), finding(names[1], PASS))))
+    assert (fold.of(names[0]).since, fold.of(names[1]).since) == (t(0), t(10))
+    assert fold.since() == t(10)
+
+
+def test_one_finding_is_enough_to_extend() -> None:
+    plan = make_plan({"gate": {"soak": "5s"}})
+    fold = SoakFold(plan)
+    few = replace(finding(NAME, Status.WARN), extends_soak=True)
+    for at in (0, 10, 20):
+        fold.add(replace(judged(at, plan), findings=(finding(NAME, PASS), few)))
+    assert fold.of(NAME).completed_at is None
+    fold.add(judged(30, plan))
+    assert fold.of(NAME).completed_at == t(31)
+
+
+def test_only_a_soak_that_had_begun_can_be_lost() -> None:
+    assert run((0, FAIL)).reset_by == ""
+    assert run((0, PASS), (10, FAIL)).reset_by == "a check failed"
+    assert run(*steady(0, 12), (5000, FAIL)).reset_by == "a check failed"
 
 
 def test_a_name_that_was_not_judged_keeps_its_state() -> None:

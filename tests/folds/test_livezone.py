@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cutover.livezone import asked_zone, live_zone
@@ -14,7 +16,7 @@ PRIVATE = HostedZone("ZPRIV", "example.com.", True, SERVERS)
 CHILD = hosted_zone("ZCHILD", NAME)
 
 
-def found(*zones: HostedZone, source: str = "walk", **values: object) -> tuple[str, str]:
+def found(*zones: HostedZone, source: str = "walk", **values: Any) -> tuple[str, str]:
     story = Story().round(0, zone_seen(0, source=source, **values), hosted(0, *zones))
     live, asked = live_zone(story.evidence, NAME), asked_zone(story.evidence, NAME)
     return live.id if live else "", asked.id if asked else ""

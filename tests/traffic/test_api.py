@@ -15,7 +15,7 @@ from cutover.http import httpx
 from cutover.observations.traffic import Sight
 from cutover.probes.traffic import api
 from cutover.probes.traffic.api import ApiHosts
-from cutover.probes.traffic.base import UnseenError
+from cutover.probes.traffic.unseen import UnseenError
 from tests.traffic.support import Answer, ApiServer, FakeClock
 
 

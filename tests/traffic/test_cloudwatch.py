@@ -12,8 +12,9 @@ import pytest
 
 from cutover.observations.traffic import Sight
 from cutover.plan import CloudWatchQuery
-from cutover.probes.traffic.base import Count, UnseenError, floor_to
+from cutover.probes.traffic.base import Count, floor_to
 from cutover.probes.traffic.cloudwatch import MINUTE, metric_query, open_source
+from cutover.probes.traffic.unseen import UnseenError
 from tests.traffic.support import START, Answer, ApiServer, Asked, FakeClock, spec_of, wanted
 from tests.world.aws import Moto
 

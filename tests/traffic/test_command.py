@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from cutover.observations.traffic import Sight
-from cutover.probes.traffic.base import Count, UnseenError
+from cutover.probes.traffic.base import Count
 from cutover.probes.traffic.command import Command
+from cutover.probes.traffic.unseen import UnseenError
 from tests.traffic.support import FakeClock, spec_of, wanted
 
 

@@ -13,8 +13,9 @@ import pytest
 from cutover.http import httpx
 from cutover.observations.traffic import Sight
 from cutover.probes.traffic import api as api_module
-from cutover.probes.traffic.base import Count, UnseenError
+from cutover.probes.traffic.base import Count
 from cutover.probes.traffic.datadog import open_source, rolled_up
+from cutover.probes.traffic.unseen import UnseenError
 from tests.traffic.support import START, Answer, ApiServer, Asked, FakeClock, spec_of, wanted
 
 APIS = ("metrics", "timeseries", "logs")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cutover.clock import SystemClock
-from cutover.estimate import Estimate
+from cutover.estimate import Bounds, Estimate
 from cutover.folds.traffic import TrafficFold
 from cutover.observations.base import Observation
 from cutover.observations.traffic import SentinelSent, Sight, TrafficReading
@@ -135,6 +135,7 @@ def test_the_share_comes_out_of_the_counters_within_a_point(scene: Scene) -> Non
 def test_a_drained_side_comes_down_to_nothing(scene: Scene) -> None:
     plan = scene.plan()
     fold = TrafficFold(plan)
+    found: Bounds | None = None
     for _ in range(8):
         scene.rounds(plan, fold, 10)
         estimate = scene.estimate(plan, fold)
@@ -144,6 +145,7 @@ def test_a_drained_side_comes_down_to_nothing(scene: Scene) -> None:
         if found.tracked and found.high == 0:
             break
     assert estimate.vision("prometheus #1", "old").sees
+    assert found is not None
     assert found.tracked, "the counter follows the number of sentinels"
     assert found.high == 0
 

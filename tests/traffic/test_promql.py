@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cutover.observations.traffic import Sight
-from cutover.probes.traffic.base import UnseenError
 from cutover.probes.traffic.promql import How, counting
+from cutover.probes.traffic.unseen import UnseenError
 
 SELECTOR = 'http_requests_total{side="old",path=~"/a(b)[c]"}'
 

@@ -20,9 +20,10 @@ from cutover.observations.traffic import SentinelSent, Sight, TrafficReading
 from cutover.plan import Plan
 from cutover.probes.traffic import observe as observe_module
 from cutover.probes.traffic import sentinel as sentinel_module
-from cutover.probes.traffic.base import Count, SourceSpec, UnseenError, Wanted, floor_to
+from cutover.probes.traffic.base import Count, SourceSpec, Wanted, floor_to
 from cutover.probes.traffic.observe import TrafficObserver, own_requests
 from cutover.probes.traffic.sentinel import OwnRequests, send, targets
+from cutover.probes.traffic.unseen import UnseenError
 from cutover.probes.world import _addresses
 from tests.checks.kit import Story, a, authority, make_plan, reply, t
 from tests.traffic.support import START, FakeClock, plan_of

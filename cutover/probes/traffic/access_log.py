@@ -17,9 +17,10 @@ from pathlib import Path
 
 from cutover.observations.traffic import Sight
 from cutover.probes.traffic.api import SKEW_LIMIT
-from cutover.probes.traffic.base import Count, Source, SourceSpec, UnseenError, Wanted
+from cutover.probes.traffic.base import Count, Source, SourceSpec, Wanted
 from cutover.probes.traffic.logfiles import follow
 from cutover.probes.traffic.logformats import WRITING_METHODS, BadLineError, Line, parser
+from cutover.probes.traffic.unseen import UnseenError
 
 _EDGES = {"combined": 5.0, "json": 5.0, "alb": 330.0, "cloudfront": 3600.0}
 """Seconds until a finished request stands in the log: buffers are flushed, AWS delivers files."""

@@ -12,7 +12,7 @@ from typing import Any, Self
 from cutover.clock import Clock
 from cutover.http import USER_AGENT, httpx, trust_store
 from cutover.observations.traffic import Sight
-from cutover.probes.traffic.base import UnseenError
+from cutover.probes.traffic.unseen import UnseenError
 
 ATTEMPTS = 3
 PATIENCE = 10.0

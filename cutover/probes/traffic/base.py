@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from cutover.clock import Clock
 from cutover.observations.traffic import Sight
 from cutover.plan import Traffic
-
-if TYPE_CHECKING:
-    from cutover.probes.traffic.api import ApiHosts
+from cutover.probes.traffic.api import ApiHosts
+from cutover.probes.traffic.unseen import UnseenError
 
 SIDES = ("old", "new")
 
@@ -58,20 +57,6 @@ class Count:
     edge: float = 0.0
     bookmark: str = ""
     gap: bool = False
-
-
-class UnseenError(Exception):
-    """A source could not see, and knows why.
-
-    Args:
-        sight: how.
-        detail: one line, without secrets.
-    """
-
-    def __init__(self, sight: Sight, detail: str) -> None:
-        super().__init__(detail)
-        self.sight = sight
-        self.detail = detail
 
 
 class Source(Protocol):

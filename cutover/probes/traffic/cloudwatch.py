@@ -39,7 +39,8 @@ from botocore.exceptions import (
 from cutover.observations.traffic import Sight
 from cutover.plan import CloudWatchQuery
 from cutover.probes.traffic.api import SKEW_LIMIT
-from cutover.probes.traffic.base import Count, Source, SourceSpec, UnseenError, Wanted, floor_to, number
+from cutover.probes.traffic.base import Count, Source, SourceSpec, Wanted, floor_to, number
+from cutover.probes.traffic.unseen import UnseenError
 
 MINUTE = timedelta(minutes=1)
 DELAY = timedelta(minutes=2)

@@ -19,7 +19,8 @@ from typing import Any
 
 from cutover.durations import iso
 from cutover.observations.traffic import Sight
-from cutover.probes.traffic.base import SIDES, Count, Source, SourceSpec, UnseenError, Wanted, number
+from cutover.probes.traffic.base import SIDES, Count, Source, SourceSpec, Wanted, number
+from cutover.probes.traffic.unseen import UnseenError
 
 TIMEOUT = 20.0
 _OUTPUT_LIMIT = 1 << 20

@@ -23,7 +23,8 @@ from typing import Any
 from cutover.errors import CutoverError
 from cutover.observations.traffic import Sight
 from cutover.planfile import secret
-from cutover.probes.traffic.base import Count, Source, SourceSpec, UnseenError, Wanted, floor_to, number
+from cutover.probes.traffic.base import Count, Source, SourceSpec, Wanted, floor_to, number
+from cutover.probes.traffic.unseen import UnseenError
 
 MINUTE = timedelta(minutes=1)
 DELAY = timedelta(minutes=1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from cutover.observations.traffic import Sight
-from cutover.probes.traffic.base import UnseenError
+from cutover.probes.traffic.unseen import UnseenError
 
 HEAD = 1024
 """Bytes at a file's beginning by which it is known again when its inode is another one."""

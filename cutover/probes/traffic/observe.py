@@ -18,8 +18,9 @@ from cutover.observations.origin import OriginSeen, PathSeen, UserPathSeen
 from cutover.observations.traffic import SentinelSent, Sight, TrafficReading
 from cutover.plan import Plan
 from cutover.probes.traffic.api import ApiHosts
-from cutover.probes.traffic.base import Count, Source, SourceSpec, UnseenError, Wanted, floor_to, open_source
+from cutover.probes.traffic.base import Count, Source, SourceSpec, Wanted, floor_to, open_source
 from cutover.probes.traffic.sentinel import OwnRequests, new_tag, send, targets
+from cutover.probes.traffic.unseen import UnseenError
 
 CLEARANCE = timedelta(seconds=1)
 """How far our own requests keep from the end of a window; less when rounds are short."""

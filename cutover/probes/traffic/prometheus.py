@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 
 from cutover.observations.traffic import Sight
 from cutover.probes.traffic.api import SKEW_LIMIT
-from cutover.probes.traffic.base import Count, Source, SourceSpec, UnseenError, Wanted, number
+from cutover.probes.traffic.base import Count, Source, SourceSpec, Wanted, number
 from cutover.probes.traffic.promql import WINDOW, Counting, How, counting
+from cutover.probes.traffic.unseen import UnseenError
 
 LOOKBACK = timedelta(minutes=5)
 """Raw samples are read from this long before the window, to find the one that stands at its start."""

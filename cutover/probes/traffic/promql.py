@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cutover.observations.traffic import Sight
-from cutover.probes.traffic.base import UnseenError
+from cutover.probes.traffic.unseen import UnseenError
 
 WINDOW = "$window"
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")

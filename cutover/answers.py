@@ -113,6 +113,14 @@ class Sides:
             return Answer.NEW
         return Answer.NODATA
 
+    def of_data(self, rtype: str, values: Iterable[str], alias: str = "") -> Answer:
+        """Return the class of a record set as its provider shows it: its values, or the target of an alias."""
+        if alias:
+            return self.of_target(alias) or Answer.OTHER
+        kind = "HTTPS" if rtype == "SVCB" else rtype
+        records = [Record("", kind, 0, value) for value in values]
+        return self.of_records(records, "A" if kind == "CNAME" else kind)
+
     def of_reply(self, reply: Reply, rtype: str) -> Answer:
         """Return the class of one server's reply."""
         match reply.outcome:

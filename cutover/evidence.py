@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from cutover.finding import Phase
 from cutover.folds.authority import AuthorityFold
 from cutover.folds.database import DatabaseFold
 from cutover.folds.delegation import DelegationFold
 from cutover.folds.maintenance import MaintenanceFold
+from cutover.folds.recordsets import RecordSetFold
 from cutover.folds.resolvers import ResolverFold
 from cutover.folds.sides import SidesFold
 from cutover.folds.soak import SoakFold
@@ -22,6 +23,10 @@ from cutover.plan import Plan
 
 _KEPT = timedelta(hours=1)
 _Seen = TypeVar("_Seen", bound=Observation)
+
+
+class _Fold(Protocol):
+    def add(self, observation: Observation) -> None: ...
 
 
 class Evidence:
@@ -41,11 +46,24 @@ class Evidence:
         self.authority = AuthorityFold(self.sides)
         self.resolvers = ResolverFold(self.sides, self.authority)
         self.delegation = DelegationFold()
+        self.record_sets = RecordSetFold(plan)
         self.maintenance = MaintenanceFold()
         self.soaks = SoakFold(plan)
         self.traffic = TrafficFold(plan)
         self.databases = DatabaseFold(plan)
         self.story = Story()
+        self._folds: tuple[_Fold, ...] = (
+            self.sides,
+            self.authority,
+            self.resolvers,
+            self.delegation,
+            self.record_sets,
+            self.maintenance,
+            self.soaks,
+            self.traffic,
+            self.databases,
+            self.story,
+        )
         self._latest: dict[str, dict[tuple[str, ...], Observation]] = {}
         for observation in observations:
             self.add(observation)
@@ -53,11 +71,8 @@ class Evidence:
     def add(self, observation: Observation) -> None:
         """Take one observation."""
         self._latest.setdefault(observation.kind, {})[observation.subject] = observation
-        for fold in (self.sides, self.authority, self.resolvers, self.delegation, self.maintenance, self.soaks):
+        for fold in self._folds:
             fold.add(observation)
-        self.traffic.add(observation)
-        self.databases.add(observation)
-        self.story.add(observation)
         if isinstance(observation, Judged):
             self.settle()
 

@@ -1,4 +1,4 @@
-"""When a name changed, until when caches may hold what was before, and how that is known. Pure."""
+"""Until when caches may hold what was before the change, and how that is known. Pure."""
 
 from __future__ import annotations
 
@@ -6,32 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from cutover.answers import Answer, Sides
+from cutover.change import ADDRESSED, changed
 from cutover.durations import iso
 from cutover.folds.authority import expiry
 from cutover.observations.origin import OriginSeen
 from cutover.pinning import keep_alive_seconds, leaving_seconds
-from cutover.ttls import SEEN, Key, known, past_of, served_until, trail_changes, trusted_changes
+from cutover.trail import Key, trail_changes
+from cutover.ttls import SEEN, known, past_of, served_until
 
 if TYPE_CHECKING:
     from cutover.evidence import Evidence
     from cutover.plan import Plan
-
-
-_ADDRESSED = frozenset({"A", "AAAA", "CNAME", "HTTPS"})
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """When a name left the old side.
-
-    Attributes:
-        at: the instant that counts; None while it has not changed, or nothing tells when.
-        how: what tells so.
-    """
-
-    at: datetime | None
-    how: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +47,6 @@ class Horizon:
     causes: tuple[Cause, ...]
     unknown: str
     known_by: str = ""
-
-
-def changed(plan: Plan, evidence: Evidence, name: str) -> Changed:
-    """Return when a name changed (DESIGN.md 5, "When did it change").
-
-    The plan's word and CloudTrail's count only inside the interval between the last authoritative sighting of
-    old and the first round in which every server gave new; with neither, the interval's end counts.
-    """
-    window = evidence.authority.window(name)
-    if window.first_new is None:
-        return Changed(None, "the authoritative servers have not all moved to new")
-    told = [(at, how) for at, how in _told(plan, evidence, name)]
-    if window.last_old is None:
-        if told:
-            at, how = max(told)
-            return Changed(at, how)
-        return Changed(None, "no authority was ever seen on old, and neither `changed_at` nor CloudTrail tells")
-    inside = [(at, how) for at, how in told if window.last_old <= at <= window.first_new]
-    if inside:
-        at, how = max(inside)
-        return Changed(at, how)
-    return Changed(window.first_new, "first seen on new everywhere by this ledger")
 
 
 def horizon(plan: Plan, evidence: Evidence, name: str) -> Horizon:
@@ -127,28 +90,11 @@ def _seen_keys(evidence: Evidence, name: str) -> set[Key]:
 
 
 def _edited_keys(evidence: Evidence, name: str) -> set[Key]:
-    return {Key(x.name, x.rtype) for x in trail_changes(evidence, name, name) if x.rtype in _ADDRESSED}
+    return {Key(name, x.rtype) for x in trail_changes(evidence, name, name) if x.rtype in ADDRESSED}
 
 
 def _second(at: datetime) -> str:
     return iso(at.replace(microsecond=0))
-
-
-def _told(plan: Plan, evidence: Evidence, name: str) -> list[tuple[datetime, str]]:
-    told: list[tuple[datetime, str]] = []
-    if plan.migration.changed_at is not None:
-        told.append((plan.migration.changed_at, "the plan's changed_at"))
-    sides = evidence.sides.of(name)
-    for owner in {name, *(x.owner for x in evidence.authority.old_versions(name))}:
-        for change in trusted_changes(evidence, name, owner):
-            ends = [*change.values, *([change.alias] if change.alias else [])]
-            if change.action != "DELETE" and ends and all(_is_new(sides, end) for end in ends):
-                told.append((change.at, f"CloudTrail, change {change.change_id}"))
-    return told
-
-
-def _is_new(sides: Sides, end: str) -> bool:
-    return (sides.of_address(end) or sides.of_target(end)) is Answer.NEW
 
 
 def _from_delegation(evidence: Evidence, name: str, changed_at: datetime) -> list[Cause]:
@@ -169,9 +115,7 @@ def _from_pinning(evidence: Evidence, name: str, changed_at: datetime) -> list[C
     for seen in evidence.all_latest(OriginSeen, name, "old"):
         alternative = leaving_seconds(seen.response.alt_svc, name.rstrip("."))
         if alternative:
-            causes.append(
-                Cause(expiry(changed_at, alternative), f"old's Alt-Svc to another host: ma {alternative} s")
-            )
+            causes.append(Cause(expiry(changed_at, alternative), f"old's Alt-Svc to another host: ma {alternative} s"))
         idle = keep_alive_seconds(seen.response.keep_alive)
         if idle:
             causes.append(Cause(expiry(changed_at, idle), f"old's keep-alive: {idle} s"))

@@ -7,42 +7,39 @@ RRset was served with its TTL until some instant, and the last compliant cache l
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from cutover.answers import Answer
 from cutover.durations import iso
 from cutover.folds.authority import LONGEST_CACHE, RRset, Served, expiry
+from cutover.folds.recordsets import RecordSet
 from cutover.livezone import asked_zone
 from cutover.observations.provider import TrailChange, TrailHistory
+from cutover.trail import (
+    TRAIL_LAG,
+    Key,
+    edits_between,
+    holds_owner,
+    is_routed,
+    leads_to_new,
+    series_of,
+    stands_behind,
+    ttl_of,
+)
 
 if TYPE_CHECKING:
     from cutover.evidence import Evidence
     from cutover.plan import Plan
 
-TRAIL_LAG = timedelta(minutes=15)
-"""CloudTrail shows an event up to about 15 minutes after it happened (AWS CloudTrail user guide)."""
-
-ALIAS_TTL = 60
-"""TTL of a Route 53 alias to an AWS resource; not settable."""
-
 SEEN = "seen by this ledger"
 """How a version is known that this ledger saw."""
 
-_AWS = ("amazonaws.com.", "amazonaws.com.cn.", "cloudfront.net.", "awsglobalaccelerator.com.", "elasticbeanstalk.com.")
-
-
-class Key(NamedTuple):
-    """One RRset, whatever its TTL and data."""
-
-    owner: str
-    rtype: str
-
-    def __str__(self) -> str:
-        return f"{self.owner.rstrip('.')} {self.rtype}"
+LISTED = "Route 53's listing"
+"""How a variant is known that the answers need not show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +70,6 @@ class Known:
     why_not: str = ""
 
 
-def trail_changes(evidence: Evidence, name: str, owner: str) -> tuple[TrailChange, ...]:
-    """Return CloudTrail's changes of one owner, oldest first, in the zone that the world asks.
-
-    While that zone is not known, those of every zone: they may then lengthen a wait, and not shorten one.
-    """
-    trail = evidence.latest(TrailHistory, name)
-    if trail is None:
-        return ()
-    asked = asked_zone(evidence, name)
-    found = (x for x in trail.changes if x.name == owner and (asked is None or x.zone_id == asked.id))
-    return tuple(sorted(found, key=lambda x: x.at))
-
-
-def trusted_changes(evidence: Evidence, name: str, owner: str) -> tuple[TrailChange, ...]:
-    """Return those that may tell when something ended or changed: none while the asked zone is not known."""
-    return trail_changes(evidence, name, owner) if asked_zone(evidence, name) is not None else ()
-
-
 def past_of(plan: Plan, evidence: Evidence, name: str, key: Key, at: datetime) -> tuple[Past, ...]:
     """Return every TTL with which an RRset was served before ``at``, as all witnesses tell."""
     versions = _versions(evidence, name, key)
@@ -98,13 +77,14 @@ def past_of(plan: Plan, evidence: Evidence, name: str, key: Key, at: datetime) -
         Past(key, rrset.ttl, served_until(evidence, name, rrset, served, at), SEEN)
         for rrset, served in versions.items()
     ]
-    for series in _series(evidence, name, key).values():
+    for series in series_of(evidence, name, key).values():
         ended = [(before, after.at) for before, after in pairwise(series) if before.action != "DELETE"]
         ended += [(change, change.at) for change in series if change.action == "DELETE"]
         for change, end in ended:
-            ttl = _ttl_of(change)
-            if ttl is not None and end <= at:
+            ttl = ttl_of(change)
+            if ttl is not None and (end <= at or _was_before_the_change(evidence, name, change, end)):
                 found.append(Past(key, ttl, end, "CloudTrail"))
+    found += _listed(evidence, name, key, at)
     previous = plan.named(name).previous_ttl
     if previous is not None:
         found.append(Past(key, previous, min(_lowered(evidence, name, key, previous, at), at), "previous_ttl"))
@@ -112,22 +92,20 @@ def past_of(plan: Plan, evidence: Evidence, name: str, key: Key, at: datetime) -
 
 
 def served_until(evidence: Evidence, name: str, rrset: RRset, served: Served, at: datetime) -> datetime:
-    """Return the last instant up to ``at`` at which a version may have been served.
+    """Return the last instant at which a version may have been served.
 
-    That is the first round in which no server served it any more; or, when CloudTrail shows the edit that ended
-    it between the last sighting and that round, the edit.
+    That is ``at`` or the first round before it in which no server served it any more; or, when CloudTrail shows
+    the edit that ended it between the last sighting and that round, the edit: even one after ``at``, for what
+    changed later than the rest was served longer.
     """
-    ceiling = at if served.gone is None else min(served.gone, at)
-    edits = [
-        x.at
-        for x in trusted_changes(evidence, name, rrset.owner)
-        if x.rtype == rrset.rtype
-        and served.last <= x.at <= ceiling
-        and (x.action == "DELETE" or x.ttl != rrset.ttl or frozenset(x.values) != rrset.data)
-    ]
-    if edits and not _is_routed(evidence, name, Key(rrset.owner, rrset.rtype)):
-        return max(edits)
-    return max(served.last, ceiling)
+    ceiling = max(served.last, at if served.gone is None else min(served.gone, at))
+    key = Key(rrset.owner, rrset.rtype)
+    edits = edits_between(evidence, name, key, served.last, served.gone or at)
+    if not edits or _is_version(edits[-1], rrset):
+        return ceiling
+    if is_routed(evidence, name, key):
+        return max(ceiling, served.gone or ceiling) if edits[-1].at > at else ceiling
+    return edits[-1].at
 
 
 def known(plan: Plan, evidence: Evidence, name: str, keys: Collection[Key], at: datetime) -> Known:
@@ -149,9 +127,12 @@ def known(plan: Plan, evidence: Evidence, name: str, keys: Collection[Key], at: 
 
 
 def longest_seen_ttl(evidence: Evidence, name: str) -> int:
-    """Return the longest TTL seen for a name, at an authority or left in a cache that gave old, seconds."""
-    at_authority = max((rrset.ttl for rrset in evidence.authority.versions(name)), default=0)
-    return max(at_authority, evidence.resolvers.longest_ttl(name))
+    """Return the longest TTL seen for a name, seconds: at an authority, in its zone, or in a cache that gave old."""
+    ttls = [rrset.ttl for rrset in evidence.authority.versions(name)]
+    zone = asked_zone(evidence, name)
+    if zone is not None:
+        ttls += [held.ttl for held in evidence.record_sets.versions(name, zone.id) if held.ttl is not None]
+    return max([*ttls, evidence.resolvers.longest_ttl(name)])
 
 
 def _known_one(plan: Plan, evidence: Evidence, name: str, key: Key, at: datetime) -> Known:
@@ -163,7 +144,7 @@ def _known_one(plan: Plan, evidence: Evidence, name: str, key: Key, at: datetime
     since = evidence.authority.known_since(name, *key)
     trail = evidence.latest(TrailHistory, name)
     if trail is not None and trail.complete and trail.since <= at - LONGEST_CACHE:
-        ours = trail.at >= at - TRAIL_LAG and asked_zone(evidence, name) is not None
+        ours = trail.at >= at - TRAIL_LAG and _holds_history(evidence, name, key, at)
         if ours and (_is_explained(evidence, name, key) or _covers(trail, since, at)):
             return Known("CloudTrail")
     if since is None:
@@ -178,6 +159,12 @@ def _known_one(plan: Plan, evidence: Evidence, name: str, key: Key, at: datetime
     )
 
 
+def _holds_history(evidence: Evidence, name: str, key: Key, at: datetime) -> bool:
+    """Tell whether the asked zone's history is the RRset's: another zone answered before a delegation moved."""
+    moved = evidence.delegation.moved(name)
+    return holds_owner(evidence, name, key.owner) and (moved is None or moved.at <= at - LONGEST_CACHE)
+
+
 def _covers(trail: TrailHistory, since: datetime | None, at: datetime) -> bool:
     """Tell whether an edit that CloudTrail does not show yet would have been noticed."""
     return trail.at - TRAIL_LAG >= at or (since is not None and since <= trail.at - TRAIL_LAG)
@@ -186,8 +173,8 @@ def _covers(trail: TrailHistory, since: datetime | None, at: datetime) -> bool:
 def _is_explained(evidence: Evidence, name: str, key: Key) -> bool:
     """Tell whether the last edits that CloudTrail shows are what the authorities serve: none is missing since."""
     served = {rrset.ttl for rrset, x in _versions(evidence, name, key).items() if x.gone is None}
-    series = _series(evidence, name, key)
-    last = {_ttl_of(changes[-1]) for changes in series.values() if changes[-1].action != "DELETE"}
+    series = series_of(evidence, name, key)
+    last = {ttl_of(changes[-1]) for changes in series.values() if changes[-1].action != "DELETE"}
     return served <= last if served else bool(series) and not last
 
 
@@ -195,10 +182,10 @@ def _unexplained_edit(evidence: Evidence, name: str, key: Key, at: datetime) -> 
     """Return an edit of the last seven days of which nothing tells the TTL before it; the latest one."""
     since = evidence.authority.known_since(name, *key)
     found: list[datetime] = []
-    for series in _series(evidence, name, key).values():
+    for series in series_of(evidence, name, key).values():
         for before, after in zip([None, *series], series, strict=False):
             seen_before = since is not None and since <= after.at
-            told = before is not None and (before.action == "DELETE" or _ttl_of(before) is not None)
+            told = before is not None and (before.action == "DELETE" or ttl_of(before) is not None)
             says_itself = after.action in {"CREATE", "DELETE"}
             if not (told or says_itself or seen_before) and at - LONGEST_CACHE < after.at <= at:
                 found.append(after.at)
@@ -219,7 +206,7 @@ def _lowered(evidence: Evidence, name: str, key: Key, previous: int, at: datetim
     """
     since = evidence.authority.known_since(name, *key)
     told = [since] if since is not None else []
-    series = _series(evidence, name, key) if asked_zone(evidence, name) is not None else {}
+    series = series_of(evidence, name, key) if asked_zone(evidence, name) is not None else {}
     ends = [_last_lowering(changes, previous) for changes in series.values()]
     if ends and None not in ends:
         told.append(max(x for x in ends if x is not None))
@@ -230,29 +217,48 @@ def _last_lowering(changes: tuple[TrailChange, ...], previous: int) -> datetime 
     """Return the edit since which the TTL was below ``previous`` all the time."""
     since: datetime | None = None
     for change in changes:
-        ttl = _ttl_of(change)
+        ttl = ttl_of(change)
         low = change.action == "DELETE" or (ttl is not None and ttl < previous)
         since = (since or change.at) if low else None
     return since
 
 
+def _is_version(change: TrailChange, rrset: RRset) -> bool:
+    return change.action != "DELETE" and change.ttl == rrset.ttl and frozenset(change.values) == rrset.data
+
+
+def _was_before_the_change(evidence: Evidence, name: str, change: TrailChange, end: datetime) -> bool:
+    """Tell whether what a change left was another side's, and ended before all servers gave new."""
+    first_new = evidence.authority.window(name).first_new
+    return first_new is not None and end <= first_new and not leads_to_new(evidence, name, change)
+
+
+def _listed(evidence: Evidence, name: str, key: Key, at: datetime) -> list[Past]:
+    """Return what the provider's listing held besides new: variants that no answer from here may ever show."""
+    zone = asked_zone(evidence, name)
+    if zone is None:
+        return []
+    sides, behind = evidence.sides.of(name), stands_behind(evidence, name, key.owner)
+    return [
+        Past(key, held.ttl, _listed_until(evidence, name, key, held, served, at), LISTED)
+        for held, served in evidence.record_sets.versions(name, zone.id).items()
+        if held.ttl is not None
+        and held.owner in behind
+        and held.rtype == key.rtype
+        and sides.of_data(held.rtype, held.values) is not Answer.NEW
+    ]
+
+
+def _listed_until(evidence: Evidence, name: str, key: Key, held: RecordSet, served: Served, at: datetime) -> datetime:
+    """Return when a listed version ended: at the edit that CloudTrail shows, else when the listing missed it."""
+    if served.gone is None:
+        return max(served.last, at)
+    series = series_of(evidence, name, key).get((held.owner, held.set_identifier), ())
+    edits = [x.at for x in series if served.last <= x.at <= served.gone]
+    if edits and asked_zone(evidence, name) is not None:
+        return edits[-1]
+    return min(served.gone, at) if served.last <= at else served.gone
+
+
 def _versions(evidence: Evidence, name: str, key: Key) -> dict[RRset, Served]:
     return {x: served for x, served in evidence.authority.versions(name).items() if (x.owner, x.rtype) == key}
-
-
-def _series(evidence: Evidence, name: str, key: Key) -> dict[str, tuple[TrailChange, ...]]:
-    found: dict[str, list[TrailChange]] = defaultdict(list)
-    for change in trail_changes(evidence, name, key.owner):
-        if change.rtype == key.rtype:
-            found[change.set_identifier].append(change)
-    return {identifier: tuple(changes) for identifier, changes in found.items()}
-
-
-def _is_routed(evidence: Evidence, name: str, key: Key) -> bool:
-    return any(_series(evidence, name, key).keys() - {""})
-
-
-def _ttl_of(change: TrailChange) -> int | None:
-    if change.ttl is not None:
-        return change.ttl
-    return ALIAS_TTL if change.alias.endswith(_AWS) else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from cutover.change import changed
 from cutover.evidence import Evidence
 from cutover.folds.database import Written
-from cutover.horizon import changed
 from cutover.observations.traffic import DatabaseReading
 from cutover.plan import Plan
 

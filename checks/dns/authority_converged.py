@@ -39,9 +39,7 @@ def authority_converged(plan: Plan, evidence: Evidence, now: datetime) -> Iterat
                 yield unknown(subject_of(name, rtype), why_unseen(evidence, name), name=name)
 
 
-def _of_type(
-    plan: Plan, evidence: Evidence, name: str, rtype: str, sightings: Sequence[Sighting]
-) -> Iterator[Outcome]:
+def _of_type(plan: Plan, evidence: Evidence, name: str, rtype: str, sightings: Sequence[Sighting]) -> Iterator[Outcome]:
     subject, total = subject_of(name, rtype), len(sightings)
     wrong = [x for x in sightings if x.answer.says_something and x.answer is not Answer.NEW]
     silent = [x for x in sightings if not x.answer.says_something]

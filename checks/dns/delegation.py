@@ -196,9 +196,7 @@ def _edited_instead(
     return failed(subject, message, name=name, fix=fix, live=live.id, edited=[x.id for x in wrong])
 
 
-def _duplicates(
-    evidence: Evidence, subject: str, name: str, live: HostedZone, rivals: Sequence[HostedZone]
-) -> Outcome:
+def _duplicates(evidence: Evidence, subject: str, name: str, live: HostedZone, rivals: Sequence[HostedZone]) -> Outcome:
     holding = [x for x in rivals if _own(evidence, name, x)]
     said = listed(f"{x.id} ({shown(x.name)}, {_names(set(x.name_servers))})" for x in rivals)
     message = f"edit zone {live.id}, the one that the world asks; nobody asks {said}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from cutover.change import changed
 from cutover.check import Outcome, Phase, Severity, check, failed, passed, unknown
 from cutover.durations import iso, say_duration
 from cutover.evidence import Evidence
-from cutover.horizon import changed, horizon
+from cutover.horizon import horizon
 from cutover.plan import Plan
 
 from ._reading import NO_NEW, listed, shown

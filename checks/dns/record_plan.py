@@ -10,7 +10,7 @@ from cutover.check import Outcome, Phase, Severity, check, failed, passed, unkno
 from cutover.evidence import Evidence
 from cutover.folds.authority import Sighting
 from cutover.livezone import asked_zone
-from cutover.observations.dns import NameSeen, Record
+from cutover.observations.dns import NameSeen
 from cutover.observations.provider import HostedZones, Variant, Variants
 from cutover.plan import Plan
 from cutover.plan_values import address_of
@@ -150,19 +150,15 @@ def _class_of(evidence: Evidence, name: str, variant: Variant, held: Variants) -
     sides = evidence.sides.of(name)
     if variant.alias:
         return _class_of_target(evidence, name, sides, variant, held)
-    kind = "HTTPS" if variant.rtype == "SVCB" else variant.rtype
-    records = [Record(variant.name, kind, variant.ttl or 0, value) for value in variant.values]
-    answer = sides.of_records(records, "A" if kind == "CNAME" else kind)
+    answer = sides.of_data(variant.rtype, variant.values)
     if answer is not Answer.OTHER:
         return answer
-    if kind == "CNAME":
+    if variant.rtype == "CNAME":
         return _class_of_target(evidence, name, sides, variant, held)
     return sides.of_target(variant.name) or answer
 
 
-def _class_of_target(
-    evidence: Evidence, name: str, sides: Sides, variant: Variant, held: Variants
-) -> Answer | None:
+def _class_of_target(evidence: Evidence, name: str, sides: Sides, variant: Variant, held: Variants) -> Answer | None:
     target = variant.alias or next(iter(variant.values), "")
     declared = sides.of_target(target)
     if declared is not None:

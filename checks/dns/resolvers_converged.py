@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cutover.answers import Answer
+from cutover.change import changed
 from cutover.check import Outcome, Phase, Severity, check, failed, passed, unknown, warned
 from cutover.durations import say_instant
 from cutover.evidence import Evidence
 from cutover.folds.resolvers import Standing
-from cutover.horizon import changed, horizon
+from cutover.horizon import horizon
 from cutover.observations.dns import Resolver, ResolverAnswers, Tier
 from cutover.plan import Plan
 
@@ -128,9 +129,7 @@ def _still_old(subject: str, name: str, required: list[_Member], now: datetime) 
     if not old:
         return []
     message = f"{len(old)} of {len(required)} required resolvers are on old: {_named(old, now)}"
-    return [
-        failed(subject, message, name=name, until=_expected(old), required=len(required), old=_measured(old))
-    ]
+    return [failed(subject, message, name=name, until=_expected(old), required=len(required), old=_measured(old))]
 
 
 def _expected(old: Iterable[_Member]) -> datetime | None:
@@ -163,9 +162,7 @@ def _inconclusive(subject: str, name: str, required: list[_Member], now: datetim
 def _too_few(plan: Plan, subject: str, name: str, evidence: Evidence, required: list[_Member]) -> list[Outcome]:
     """Say so when too few operators' resolvers answered; those on old have answered."""
     answered = {_State.NEW, _State.OLD}
-    parts = [
-        sum(x.state in answered for x in members) / len(members) for members in _by_operator(required).values()
-    ]
+    parts = [sum(x.state in answered for x in members) / len(members) for members in _by_operator(required).values()]
     share = sum(parts) / len(parts)
     wanted = plan.dns.min_answers
     if share >= wanted:

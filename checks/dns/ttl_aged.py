@@ -12,10 +12,11 @@ from cutover.evidence import Evidence
 from cutover.folds.authority import LONGEST_CACHE
 from cutover.observations.dns import AuthorityAnswers
 from cutover.plan import Plan
-from cutover.ttls import Key, Past, known, past_of, trail_changes
+from cutover.trail import Key, trail_changes
+from cutover.ttls import Past, known, past_of
 
 from ._reading import Served, nothing_exists, served_now, shown, subject_of, unanswered_now, why_unseen
-from .ttl_lowered import is_alias
+from .ttl_lowered import is_alias, longest_ttl
 
 _TYPES = ("A", "AAAA", "CNAME", "HTTPS")
 
@@ -67,7 +68,7 @@ def _past_keys(evidence: Evidence, name: str, owners: set[str], now: datetime) -
         if x.owner in owners and (served.gone is None or served.gone > now - LONGEST_CACHE)
     }
     edited = {
-        Key(x.name, x.rtype)
+        Key(owner, x.rtype)
         for owner in owners
         for x in trail_changes(evidence, name, owner)
         if x.at > now - LONGEST_CACHE
@@ -75,18 +76,17 @@ def _past_keys(evidence: Evidence, name: str, owners: set[str], now: datetime) -
     return {key for key in seen | edited if key.rtype in _TYPES}
 
 
-def _of_key(
-    plan: Plan, evidence: Evidence, name: str, key: Key, present: Served | None, now: datetime
-) -> Outcome:
-    limit = plan.dns.max_ttl
-    if present is not None and is_alias(evidence, name, present):
-        limit = max(limit, present.ttl)
+def _of_key(plan: Plan, evidence: Evidence, name: str, key: Key, present: Served | None, now: datetime) -> Outcome:
+    limit, ttl = plan.dns.max_ttl, 0
+    if present is not None:
+        ttl = longest_ttl(evidence, name, present)
+        limit = max(limit, present.ttl) if is_alias(evidence, name, present) else limit
     subject = subject_of(*key)
     past = [x for x in past_of(plan, evidence, name, key, now) if x.ttl > limit]
-    if present is not None and present.ttl > limit:
-        until = max([now + timedelta(seconds=present.ttl), *(x.until for x in past)])
-        message = f"not lowered yet: its TTL of {present.ttl} s has to age after that; if lowered now, safe to change"
-        return failed(subject, message, name=name, until=until, ttl=present.ttl, limit=limit)
+    if ttl > limit:
+        until = max([now + timedelta(seconds=ttl), *(x.until for x in past)])
+        message = f"not lowered yet: its TTL of {ttl} s has to age after that; if lowered now, safe to change"
+        return failed(subject, message, name=name, until=until, ttl=ttl, limit=limit)
     slowest = max(past, key=lambda x: x.until, default=None)
     if slowest is not None and slowest.until > now:
         message = f"caches may hold it with its TTL of {_from(slowest)}; safe to change"

@@ -10,7 +10,7 @@ from cutover.evidence import Evidence
 from cutover.observations.dns import AuthorityAnswers, NameSeen
 from cutover.plan import Plan
 
-from ._fixes import live_variants, lowering
+from ._fixes import answering, lowering
 from ._reading import Served, listed, nothing_exists, served_now, shown, subject_of, unanswered_now, why_unseen
 
 
@@ -55,7 +55,7 @@ def _of_name(plan: Plan, evidence: Evidence, name: str) -> Iterator[Outcome]:
 
 
 def _of_rrset(plan: Plan, evidence: Evidence, name: str, rrset: Served) -> Outcome:
-    ttl, limit = rrset.ttl, plan.dns.max_ttl
+    ttl, limit = longest_ttl(evidence, name, rrset), plan.dns.max_ttl
     message = f"TTL is {ttl} s at hop {rrset.hop} of {rrset.hops} (limit {limit} s)"
     if ttl <= limit:
         return passed(rrset.subject, message, name=name, ttl=ttl, limit=limit)
@@ -65,11 +65,21 @@ def _of_rrset(plan: Plan, evidence: Evidence, name: str, rrset: Served) -> Outco
     if not rrset.in_plan:
         message += f": {shown(rrset.zone)} is not yours"
         return warned(rrset.subject, message, name=name, ttl=ttl, limit=limit)
+    if ttl > rrset.ttl:
+        message += f": in a variant that the answers here do not show (they have {rrset.ttl} s)"
     fix = lowering(plan, evidence, name, rrset)
     return failed(rrset.subject, message, name=name, fix=fix, ttl=ttl, limit=limit)
 
 
+def longest_ttl(evidence: Evidence, name: str, rrset: Served) -> int:
+    """Return the longest TTL that an RRset is served with anywhere, seconds: as answered, or in a variant."""
+    return max([rrset.ttl, *(x.ttl for x in answering(evidence, name, rrset) if x.ttl is not None)])
+
+
 def is_alias(evidence: Evidence, name: str, rrset: Served) -> bool:
-    """Tell whether Route 53 makes an RRset from aliases only: its TTL is 60 s and cannot be set (AWS docs)."""
-    held = [x for x in live_variants(evidence, name) if (x.name, x.rtype) == (rrset.owner, rrset.rtype)]
+    """Tell whether aliases to AWS's own make up an RRset: its TTL is 60 s and cannot be set (AWS docs).
+
+    An alias to another record set of the zone has that one's TTL, which can.
+    """
+    held = answering(evidence, name, rrset)
     return bool(held) and all(x.ttl is None and x.alias for x in held)

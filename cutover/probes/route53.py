@@ -190,7 +190,8 @@ class _Probe:
             for x in seen.variants
         }
         read = {seen.zone_id for seen in self.seen if isinstance(seen, Variants) and seen.name == trail.name}
-        why = next((reason for x in present.values() if (reason := _made_elsewhere(x))), "")
+        why = "" if read else "the record sets were not listed: what stands behind the name is not known"
+        why = next((reason for x in present.values() if (reason := _made_elsewhere(x))), why)
         told: set[tuple[str, str, str, str]] = set()
         for change in trail.changes:  # newest first
             key = (change.zone_id, change.name, change.rtype, change.set_identifier)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from cutover.finding import Phase, Severity, Status
 from cutover.observations.base import ProbeFailed
-from cutover.observations.dns import InterceptionSeen, Reply
+from cutover.observations.dns import InterceptionSeen, NameSeen, Reply
+from cutover.observations.provider import Variant
 from tests.checks.kit import (
     NAME,
     NEW,
@@ -18,6 +20,7 @@ from tests.checks.kit import (
     OLD,
     OLD6,
     TIMEOUT,
+    ZONE,
     Story,
     a,
     authority,
@@ -110,6 +113,27 @@ class TestLowered:
         plain.round(0, authority(0, reply(a(OLD, 60))), hosted(0, hosted_zone()), variants(0, variant(OLD)))
         assert plain.status(LOWERED) is FAIL
 
+    def test_an_alias_inside_the_zone_has_the_ttl_of_its_end_which_can_be_lowered(self) -> None:
+        story = in_account(0, (60, DAY), variant(alias=BALANCER), variant(OLD, ttl=DAY, name=BALANCER))
+        assert story.only(LOWERED).status is FAIL
+        assert '"Name":"lb.example.com."' in story.only(LOWERED).fix
+        assert "not lowered yet" in story.only(AGED).message
+
+    def test_a_variant_that_no_answer_from_here_shows_counts(self) -> None:
+        eu = variant(OLD, routing="geolocation", set_identifier="eu")
+        us = variant(OLD, ttl=DAY, routing="geolocation", set_identifier="us")
+        story = in_account(0, (60, 60), eu, us)
+        assert "do not show" in story.said(LOWERED, FAIL)
+        assert story.only(LOWERED).measured == {"ttl": DAY, "limit": 60}
+        assert story.only(AGED).until == story.now + timedelta(seconds=DAY)
+
+    def test_a_wildcards_own_record_set_is_lowered_never_one_of_the_name_made(self) -> None:
+        story = in_account(0, (DAY, DAY), variant(OLD, ttl=DAY, name=WILDCARD))
+        assert '"Name":"*.example.com."' in story.only(LOWERED).fix
+        blind = Story(make_plan(provider="route53"))
+        blind.round(0, authority(0, reply(a(OLD, DAY))), name_seen(0, wildcard=True))
+        assert blind.only(LOWERED).fix == ""
+
     def test_the_fix_is_an_exact_command(self) -> None:
         story = Story(make_plan({"providers": {"route53": {"profile": "prod"}}}))
         held = variants(0, variant(OLD, ttl=DAY), zone="ZLIVE")
@@ -127,6 +151,16 @@ class TestLowered:
         story = Story().round(0, authority(0, reply(a(OLD, DAY))), zone_seen(0, parent_ns=awsdns, child_ns=awsdns))
         assert "--hosted-zone-id YOUR_ZONE_ID" in story.only(LOWERED).fix
         assert Story().round(0, authority(0, reply(a(OLD, DAY)))).only(LOWERED).fix == ""
+
+
+WILDCARD, BALANCER = "*.example.com.", "lb.example.com."
+
+
+def in_account(at: float, ttls: tuple[int, int], *held: Variant, story: Story | None = None) -> Story:
+    """A round in which two servers give old with these TTLs, and the account's zone holds these record sets."""
+    story = story or Story(make_plan(provider="route53"))
+    answers = authority(at, *(reply(a(OLD, ttl)) for ttl in ttls))
+    return story.round(at, answers, hosted(at, hosted_zone()), variants(at, *held))
 
 
 def lowered_story(**entry: Any) -> Story:
@@ -189,6 +223,50 @@ class TestAged:
         old_enough.round(0, authority(0, reply(a(OLD, 60))))
         old_enough.round(1000, authority(1000, reply(a(OLD, 60))), trail(1000))
         assert old_enough.only(AGED).status is PASS
+
+    @pytest.mark.parametrize("owner", [WILDCARD, BALANCER])
+    def test_the_history_of_what_stands_behind_the_name_is_its_own(self, owner: str) -> None:
+        held = [variant(OLD, name=owner), *([variant(alias=BALANCER)] if owner == BALANCER else [])]
+        edits = edit(-30 * DAY, OLD, ttl=DAY, name=owner), edit(-1200, OLD, ttl=60, name=owner)
+        story = Story(make_plan(provider="route53"))
+        for at in (0, 1000):
+            answers = authority(at, reply(a(OLD, 60)))
+            story.round(at, answers, hosted(at, hosted_zone()), variants(at, *held), trail(at, *edits))
+        finding = story.only(AGED)
+        assert (finding.status, finding.until) == (FAIL, t(DAY - 1200))
+        story.round(DAY, authority(DAY, reply(a(OLD, 60))), trail(DAY, *edits))
+        assert story.only(AGED).status is PASS
+
+    def test_the_account_tells_nothing_of_a_hop_in_another_zone(self) -> None:
+        edge = "edge.example.net."
+        story = Story(make_plan(provider="route53"))
+        for at in (0, 1000):
+            chain = NameSeen(at=t(at), name=NAME, owners=(NAME, edge), zones=(ZONE, "example.net."), apex=ZONE)
+            hop = authority(at, reply(a(OLD, 60, edge)), name=edge, hop=2, zone="example.net.")
+            held = polled(at, {"r1": reply(cname(edge, 60), a(OLD, DAY, edge))})
+            members = panel(at, resolver("r1"))
+            story.round(at, authority(at, reply(cname(edge, 60))), hop, chain, trail(at), members, held)
+        assert "CloudTrail" not in "".join(x.message for x in story.findings(AGED) if x.subject.startswith("edge"))
+
+    def test_the_history_of_a_zone_that_was_just_delegated_to_knows_nothing_of_before(self) -> None:
+        story = Story(make_plan(provider="route53"))
+        story.round(0, authority(0, reply(a(OLD, 60))), zone_seen(0, parent_ns=ns(60, ("ns.elsewhere.example.",))))
+        for at, expected in ((1000, "this ledger"), (1000 + 7 * DAY, "CloudTrail")):
+            story.round(at, authority(at, reply(a(OLD, 60))), trail(at))
+            assert expected in story.only(AGED).message
+
+    def test_a_hidden_variant_ages_from_the_listing_that_missed_it_or_from_its_edit(self) -> None:
+        def held(ttl: int) -> list[Variant]:
+            us = variant(OLD, ttl=ttl, routing="geolocation", set_identifier="us")
+            return [variant(OLD, routing="geolocation", set_identifier="eu"), us]
+
+        story = in_account(0, (60, 60), *held(DAY))
+        in_account(600, (60, 60), *held(60), story=story)
+        finding = story.only(AGED, at=700)
+        assert (finding.status, finding.until) == (FAIL, t(600 + 60 + DAY))
+        told = edit(100, OLD, ttl=60, set_identifier="us")
+        story.round(700, authority(700, reply(a(OLD, 60))), hosted(700, hosted_zone()), trail(700, told))
+        assert story.only(AGED).until == t(100 + DAY)
 
     def test_an_incomplete_or_short_trail_knows_nothing(self) -> None:
         edits = [edit(-30 * DAY, OLD, ttl=60)]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutover.horizon import changed, horizon
+from cutover.change import changed
+from cutover.horizon import horizon
 from tests.checks.kit import (
     NAME,
     NEW,
@@ -32,6 +33,8 @@ from tests.checks.kit import (
     resolver,
     t,
     trail,
+    variant,
+    variants,
     zone_seen,
 )
 
@@ -51,68 +54,6 @@ def not_before(story: Story) -> float:
     assert found.not_before is not None
     assert not found.unknown, found.unknown
     return (found.not_before - t(0)).total_seconds()
-
-
-class TestChanged:
-    def test_with_nothing_told_the_end_of_the_interval_counts(self) -> None:
-        story = story_of((0, OLD, 60), (100, OLD, 60), (200, NEW, 60), (300, NEW, 60))
-        assert changed(story.plan, story.evidence, NAME).at == t(200)
-
-    def test_the_plans_word_counts_only_inside_the_interval(self) -> None:
-        for told, expected in ((150, 150), (50, 200), (250, 200)):
-            plan = make_plan({"migration": {"changed_at": t(told)}})
-            story = Story(plan)
-            for at, address in ((100, OLD), (200, NEW), (300, NEW)):
-                story.round(at, authority(at, reply(a(address))))
-            assert changed(story.plan, story.evidence, NAME).at == t(expected)
-
-    def test_the_latest_of_those_inside_counts(self) -> None:
-        story = Story(make_plan({"migration": {"changed_at": t(120)}}))
-        story.round(100, authority(100, reply(a(OLD))))
-        story.round(200, authority(200, reply(a(NEW))), trail(200, edit(150, NEW), edit(40, NEW)))
-        assert changed(story.plan, story.evidence, NAME).at == t(150)
-
-    def test_an_edit_to_a_new_target_or_alias_tells_when(self) -> None:
-        target = "d111.cloudfront.net."
-        for made in (edit(150, target, rtype="CNAME"), edit(150, ttl=None, alias=target)):
-            story = Story(make_plan(new=[target]))
-            story.round(100, authority(100, reply(a(OLD))))
-            story.round(200, authority(200, reply(cname(target))), trail(200, made))
-            assert changed(story.plan, story.evidence, NAME).at == t(150)
-
-    def test_an_edit_to_old_or_a_deletion_is_no_change_to_new(self) -> None:
-        story = Story()
-        story.round(100, authority(100, reply(a(OLD))))
-        edits = [edit(150, OLD), edit(160, NEW, action="DELETE"), edit(170, NEW, OLD)]
-        story.round(200, authority(200, reply(a(NEW))), trail(200, *edits))
-        assert changed(story.plan, story.evidence, NAME).at == t(200)
-
-    def test_an_edit_in_a_zone_that_nobody_asks_is_no_change(self) -> None:
-        story = Story()
-        story.round(100, authority(100, reply(a(OLD))))
-        idle = hosted_zone("Z2", servers=("ns.elsewhere.example.",))
-        edits = trail(200, edit(150, NEW, zone_id="Z2"))
-        story.round(200, authority(200, reply(a(NEW))), hosted(200, hosted_zone(), idle), edits)
-        assert changed(story.plan, story.evidence, NAME).at == t(200)
-
-    def test_edits_of_an_account_that_does_not_hold_the_zone_tell_nothing(self) -> None:
-        story = Story()
-        story.round(100, authority(100, reply(a(OLD))))
-        elsewhere = hosted(200, hosted_zone(servers=("ns.elsewhere.example.",)))
-        story.round(200, authority(200, reply(a(NEW))), elsewhere, trail(200, edit(150, NEW)))
-        assert changed(story.plan, story.evidence, NAME).at == t(200)
-
-    def test_with_no_sighting_of_old_only_what_is_told_counts(self) -> None:
-        silent = story_of((100, NEW, 60))
-        assert changed(silent.plan, silent.evidence, NAME).at is None
-        story = Story(make_plan({"migration": {"changed_at": t(-50)}}))
-        story.round(100, authority(100, reply(a(NEW))), trail(100, edit(-20, NEW), edit(-500, OLD)))
-        assert changed(story.plan, story.evidence, NAME).at == t(-20)
-
-    def test_it_has_not_changed_while_one_server_gives_old(self) -> None:
-        story = Story(make_plan({"migration": {"changed_at": t(-50)}}))
-        story.round(100, authority(100, reply(a(NEW)), reply(a(OLD))))
-        assert changed(story.plan, story.evidence, NAME).at is None
 
 
 class TestNotBefore:
@@ -265,6 +206,21 @@ class TestNotBefore:
         for at in (0, 10 * DAY):
             story.round(at, authority(at, reply(a(NEW, HOUR))))
         assert horizon(story.plan, story.evidence, NAME).unknown
+
+    def test_a_variant_that_only_the_listing_shows_counts_until_the_change(self) -> None:
+        story = Story(make_plan(provider="route53"))
+        for at, us in ((0, OLD), (DAY, OLD), (DAY + 100, NEW)):
+            eu = variant(NEW if us == NEW else OLD, routing="latency", set_identifier="eu")
+            held = variants(at, eu, variant(us, ttl=HOUR, routing="latency", set_identifier="us"))
+            story.round(at, authority(at, reply(a(us, 60))), hosted(at, hosted_zone()), held)
+        assert not_before(story) == DAY + 100 + HOUR
+
+    def test_a_variant_that_was_moved_after_the_answers_were_new_counts_from_there(self) -> None:
+        story = Story(make_plan(provider="route53"))
+        for at, eu, us in ((0, OLD, OLD), (DAY, NEW, OLD), (DAY + HOUR, NEW, OLD), (DAY + 2 * HOUR, NEW, NEW)):
+            held = [variant(x, ttl=HOUR, routing="latency", set_identifier=x) for x in (eu, us)]
+            story.round(at, authority(at, reply(a(eu, 60))), hosted(at, hosted_zone()), variants(at, *held))
+        assert not_before(story) == DAY + 2 * HOUR + 60 + HOUR
 
     def test_an_alias_of_ones_own_above_the_switch_does_not_count_but_the_switch_does(self) -> None:
         edge = "edge.example.com."

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from cutover.observations.base import Observation
-from cutover.ttls import Key, Known, known, past_of
+from cutover.trail import Key
+from cutover.ttls import Known, known, past_of
 from tests.checks.kit import (
     NAME,
     NEW,
@@ -243,9 +244,24 @@ class TestPast:
 
     def test_an_edit_of_another_name_or_of_an_unknown_ttl_is_no_past_of_this_one(self) -> None:
         other = [edit(-900, OLD, ttl=HOUR, name="www.example.com."), edit(-300, OLD, ttl=60, name="www.example.com.")]
-        unknown = [edit(-800, ttl=None, alias="www.example.com."), edit(-200, OLD, ttl=60)]
+        unknown = [edit(-800, ttl=None, alias="edge.example.com."), edit(-200, OLD, ttl=60)]
         story = story_of((0, 60), seen={0: [trail(0, *other, *unknown)]})
         assert past(story, 1) == {(60, 1.0, "seen")}
+
+    def test_what_an_alias_led_to_inside_the_zone_is_a_past_of_the_name(self) -> None:
+        www = "www.example.com."
+        edits = [
+            edit(-900, OLD, ttl=HOUR, name=www),
+            edit(-300, OLD, ttl=60, name=www),
+            edit(-800, ttl=None, alias=www),
+        ]
+        assert (HOUR, -300.0, "CloudTrail") in past(story_of((0, 60), seen={0: [trail(0, *edits)]}), 1)
+
+    def test_an_edit_that_brings_a_version_back_did_not_end_it(self) -> None:
+        edits = [edit(100, NEW, ttl=60), edit(200, OLD, ttl=HOUR)]
+        story = story_of((0, HOUR))
+        story.round(900, authority(900, reply(a(NEW, 60))), trail(900, *edits))
+        assert (HOUR, 900.0, "seen") in past(story, 900)
 
     def test_a_deletion_ends_previous_ttl(self) -> None:
         edits = [edit(-900, OLD, ttl=HOUR, action="DELETE"), edit(-100, OLD, ttl=60, action="CREATE")]

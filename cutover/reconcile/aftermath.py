@@ -39,7 +39,8 @@ def left_over(connection: Connection, run: UUID, direction: str) -> tuple[Left, 
     """Return what a run left for people, row by row, with the reason."""
     rows = connection.execute(
         """SELECT t.schema_name || '.' || t.table_name, s.key, p.outcome, p.why, b.image, b.hit
-           FROM cutover.progress p JOIN cutover.step s ON s.run = p.run AND s.component = p.component
+           FROM cutover.progress p
+           JOIN cutover.step s ON s.run = p.run AND s.batch = p.batch AND s.component = p.component
            JOIN cutover.target t ON t.run = s.run AND t.tbl = s.tbl
            LEFT JOIN cutover.before b ON b.run = s.run AND b.no = s.no
            WHERE p.run = %s AND p.direction = %s AND p.outcome IN ('missed', 'refused') AND s.last
@@ -57,9 +58,8 @@ def left_over(connection: Connection, run: UUID, direction: str) -> tuple[Left, 
 
 def conflicts(bundle: Bundle) -> Iterator[Left]:
     """Yield the conflicts of a bundle: they wait for a decision."""
-    for line in bundle.accounted():
-        if line.decision is Decision.CONFLICT:
-            yield Left(str(line.table), line.key, "conflict", line.message or line.reason)
+    for line in bundle.accounted(Decision.CONFLICT):
+        yield Left(str(line.table), line.key, "conflict", line.message or line.reason)
 
 
 def affected_users(connection: Connection, run: UUID, plan: Plan | None) -> dict[str, list[str]]:
@@ -74,7 +74,7 @@ def affected_users(connection: Connection, run: UUID, plan: Plan | None) -> dict
                                           (s.post[array_position(t.columns, %s)])) x (id)
                WHERE t.run = %s AND t.schema_name = %s AND t.table_name = %s AND x.id IS NOT NULL
                  AND EXISTS (SELECT FROM cutover.progress p WHERE p.run = s.run AND p.direction = 'apply'
-                             AND p.component = s.component AND p.outcome = 'applied')
+                             AND p.batch = s.batch AND p.component = s.component AND p.outcome = 'applied')
                ORDER BY 1""",
             (owner, owner, run, schema or "public", table),
         ).fetchall()

@@ -205,7 +205,7 @@ def rehearse(connection: Connection, run: UUID, bounds: Bounds, progress: Progre
     batches = connection.execute(
         """SELECT s.batch, array_agg(DISTINCT s.tbl || s.action::text), count(*) FROM cutover.step s
            WHERE s.run = %s AND NOT EXISTS (SELECT FROM cutover.progress p
-               WHERE p.run = s.run AND p.direction = 'apply' AND p.component = s.component)
+               WHERE p.run = s.run AND p.direction = 'apply' AND p.batch = s.batch AND p.component = s.component)
            GROUP BY s.batch ORDER BY s.batch""",
         (run,),
     ).fetchall()
@@ -319,9 +319,9 @@ def remaining(connection: Connection, run: UUID, direction: str) -> list[tuple[i
     rows = connection.execute(
         """SELECT s.batch, count(*) FROM cutover.step s
            WHERE s.run = %(run)s AND NOT EXISTS (SELECT FROM cutover.progress p
-               WHERE p.run = s.run AND p.direction = %(direction)s AND p.component = s.component)
+               WHERE p.run = s.run AND p.direction = %(direction)s AND p.batch = s.batch AND p.component = s.component)
              AND (%(direction)s = 'apply' OR EXISTS (SELECT FROM cutover.progress p WHERE p.run = s.run
-               AND p.direction = 'apply' AND p.component = s.component AND p.outcome = 'applied'))
+               AND p.direction = 'apply' AND p.batch = s.batch AND p.component = s.component AND p.outcome = 'applied'))
            GROUP BY s.batch ORDER BY s.batch""",
         {"run": run, "direction": direction},
     ).fetchall()

@@ -129,7 +129,8 @@ def _summary(run: UUID, direction: str) -> str:
 SELECT outcome, count(*) AS components FROM cutover.progress WHERE run = '{run}' AND direction = '{direction}'
 GROUP BY outcome ORDER BY outcome;
 SELECT t.schema_name || '.' || t.table_name AS "table", array_to_string(s.key, ', ') AS key, p.outcome, p.why
-FROM cutover.progress p JOIN cutover.step s ON s.run = p.run AND s.component = p.component AND s.last
+FROM cutover.progress p
+JOIN cutover.step s ON s.run = p.run AND s.batch = p.batch AND s.component = p.component AND s.last
 JOIN cutover.target t ON t.run = s.run AND t.tbl = s.tbl
 WHERE p.run = '{run}' AND p.direction = '{direction}' AND p.outcome IN ('missed', 'refused') ORDER BY s.no;
 """

@@ -178,10 +178,11 @@ class Bundle:
         for value in _lines(self.folder / "changes.jsonl"):
             yield component_from_json(value)
 
-    def accounted(self) -> Iterator[Accounted]:
-        """Yield every change of old with its class."""
-        for value in _lines(self.folder / "accounted.jsonl"):
-            yield accounted_from_json(value)
+    def accounted(self, decision: Decision | None = None) -> Iterator[Accounted]:
+        """Yield every change of old with its class, or those of one class."""
+        for value in _lines(self.folder / "accounted.jsonl", "" if decision is None else f'"{decision}"'):
+            if decision is None or value["decision"] == decision:
+                yield accounted_from_json(value)
 
     def conflicts(self) -> Iterator[ConflictRows]:
         """Yield the rows of every conflict."""
@@ -199,8 +200,13 @@ class Bundle:
         """Return the id map; complete after the apply."""
         with (self.folder / "id_map.csv").open(encoding="utf-8", newline="") as file:
             return tuple(
-                MappedId(TableName(line["schema"], line["table"]), line["column"], line["old_id"],
-                         line["new_id"] or None, line["how"])
+                MappedId(
+                    TableName(line["schema"], line["table"]),
+                    line["column"],
+                    line["old_id"],
+                    line["new_id"] or None,
+                    line["how"],
+                )
                 for line in csv.DictReader(file)
             )
 
@@ -252,7 +258,8 @@ def remove_tree(folder: Path) -> None:
 
 def _disk(path: Path, error: OSError) -> CutoverError:
     return CutoverError(
-        f"{path}: cannot be written: {error.strerror or error}", "free space or give another folder, then run again",
+        f"{path}: cannot be written: {error.strerror or error}",
+        "free space or give another folder, then run again",
         exit_code=4,
     )
 
@@ -267,18 +274,19 @@ def _digest(path: Path) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "size": size}
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, holding: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file, one a line; only of the lines that hold a text."""
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
-            yield json.loads(line)
+            if holding in line:
+                yield json.loads(line)
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 def _cells(cells: Iterable[Cell] | None) -> list[Any] | None:
-    return None if cells is None else [to_json(cell) for cell in cells]
+    return None if cells is None else [cell if type(cell) is str else to_json(cell) for cell in cells]
 
 
 def _row(value: Any) -> Row | None:
@@ -310,7 +318,7 @@ def component_from_json(value: Mapping[str, Any]) -> Component:
     """Read one line of ``changes.jsonl``."""
 
     def cells(found: Any) -> Cells | None:
-        return None if found is None else tuple(from_json(cell) for cell in found)
+        return None if found is None else tuple([cell if type(cell) is str else from_json(cell) for cell in found])
 
     return Component(
         value["component"],
@@ -333,7 +341,7 @@ def component_from_json(value: Mapping[str, Any]) -> Component:
 
 def accounted_to_json(line: Accounted) -> dict[str, Any]:
     """Return a line of ``accounted.jsonl``."""
-    return {**asdict(line), "table": list(line.table)}
+    return {name: getattr(line, name) for name in Accounted.__slots__}
 
 
 def accounted_from_json(value: Mapping[str, Any]) -> Accounted:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,90 +56,74 @@ class Stager:
         self.meta = meta
         self.batch_rows = batch_rows
         self.tables = {name: number for number, name in enumerate(meta.tables, 1)}
+        self._writable = {
+            name: [
+                (i, column)
+                for i, column in enumerate(table.columns, 1)
+                if column not in table.generated and column not in table.only_old
+            ]
+            for name, table in meta.tables.items()
+        }
+        self._loose: dict[TableName, set[int]] = {}
+        self._adds: dict[TableName, set[int]] = {}
         self.staged = Staged(0, 0, 0, {}, {})
 
     def lines(self, components: Iterable[Component]) -> Iterator[str]:
         """Yield one COPY line a step, packing small components into batches and never splitting one."""
         batch, rows, size = 1, 0, 0
         number = components_seen = 0
-        loose: dict[TableName, set[int]] = {}
-        adds: dict[TableName, set[int]] = {}
+        run = str(self.run)
         for component in components:
-            steps = [step for step in component.steps if self._does_something(step)]
-            if not steps:
+            found = [(step, cols) for step in component.steps if (cols := self._cols(step)) is not None]
+            if not found:
                 continue
-            if rows and (rows + len(steps) > self.batch_rows or size > BATCH_BYTES):
+            if rows and (rows + len(found) > self.batch_rows or size > BATCH_BYTES):
                 batch, rows, size = batch + 1, 0, 0
             components_seen += 1
-            first = _first_of_row(steps)
-            last = _last_of_row(steps)
-            levels = _levels(steps)
-            for position, step in enumerate(steps):
+            steps = [step for step, _ in found]
+            first, last, levels = _first_of_row(steps), _last_of_row(steps), _levels(steps)
+            for position, (step, cols) in enumerate(found):
                 number += 1
-                values = self._values(step)
-                loose.setdefault(step.table, set()).update(values["loose_pre"], values["loose_post"])
-                adds.setdefault(step.table, set()).update(values["adds"])
-                values |= {
-                    "run": str(self.run),
-                    "no": number,
-                    "batch": batch,
-                    "component": component.number,
-                    "level": levels[position],
-                    "first": position in first,
-                    "last": position in last,
-                }
-                line = "\t".join(copy_text(values[name]) for name in STEP_COLUMNS) + "\n"
+                place = (
+                    f"{run}\t{number}\t{batch}\t{component.number}\t{levels[position]}\t{self.tables[step.table]}"
+                    f"\t{step.change}"
+                )
+                line = self._line(step, cols, place, first=position in first, last=position in last)
                 size += len(line)
                 yield line
-            rows += len(steps)
-        self.staged = Staged(batch if number else 0, components_seen, number, loose, adds)
+            rows += len(found)
+        self.staged = Staged(batch if number else 0, components_seen, number, self._loose, self._adds)
 
-    def _does_something(self, step: Step) -> bool:
-        return step.pre is None or step.post is None or bool(self._changed(step))
-
-    def _changed(self, step: Step) -> list[int]:
-        table = self.meta.tables[step.table]
-        skip = {*table.generated, *table.only_old}
-        assert step.pre is not None  # noqa: S101 - for the type checker: the case is excluded above
-        assert step.post is not None  # noqa: S101 - for the type checker: the case is excluded above
-        return [
-            i
-            for i, (name, pre, post) in enumerate(zip(table.columns, step.pre, step.post, strict=True), 1)
-            if name not in skip and pre != post and not isinstance(post, Filled)
-        ]
-
-    def _values(self, step: Step) -> dict[str, Any]:
-        table = self.meta.tables[step.table]
-        refs: list[dict[str, Any]] = []
-        skip = {*table.generated, *table.only_old}
+    def _cols(self, step: Step) -> list[int] | None:
+        """Return the positions of the columns that a step writes; None when it would change nothing."""
+        if step.post is None:
+            return []
+        writable = self._writable[step.table]
         if step.pre is None:
-            assert step.post is not None  # noqa: S101 - for the type checker: the case is excluded above
-            action = "i"
-            cols = [
-                i
-                for i, (name, cell) in enumerate(zip(table.columns, step.post, strict=True), 1)
-                if name not in skip and not isinstance(cell, Filled)
-            ]
-        elif step.post is None:
-            action, cols = "d", []
-        else:
-            action, cols = "u", self._changed(step)
-        adds = [i for i, name in enumerate(table.columns, 1) if name in step.add]
-        return {
-            "tbl": self.tables[step.table],
-            "change": step.change,
-            "action": action,
-            "copies": step.count,
-            "cols": cols,
-            "key": _texts(step.key, "key", refs),
-            "pre": _texts(step.pre, "pre", refs),
-            "post": _texts(step.post, "post", refs),
-            "loose_pre": _loose(step.pre),
-            "loose_post": _loose(step.post),
-            "adds": adds,
-            "delta": [step.add.get(name) for name in table.columns] if adds else None,
-            "refs": json.dumps(refs, ensure_ascii=False) if refs else None,
-        }
+            return [i for i, name in writable if not isinstance(step.post[i - 1], Filled)]
+        pre, post = step.pre, step.post
+        return [i for i, _ in writable if pre[i - 1] != post[i - 1] and not isinstance(post[i - 1], Filled)] or None
+
+    def _line(self, step: Step, cols: list[int], place: str, *, first: bool, last: bool) -> str:
+        refs: list[dict[str, Any]] = []
+        key, _ = _copied(step.key, "key", refs)
+        pre, loose_pre = _copied(step.pre, "pre", refs)
+        post, loose_post = _copied(step.post, "post", refs)
+        if loose_pre or loose_post:
+            self._loose.setdefault(step.table, set()).update(loose_pre, loose_post)
+        adds, delta = "{}", None
+        if step.add:
+            columns = self.meta.tables[step.table].columns
+            places = [i for i, name in enumerate(columns, 1) if name in step.add]
+            self._adds.setdefault(step.table, set()).update(places)
+            adds = array_literal(places)
+            delta = [step.add.get(name) for name in columns] if places else None
+        action = "i" if step.pre is None else "d" if step.post is None else "u"
+        return (
+            f"{place}\t{action}\t{'t' if first else 'f'}\t{'t' if last else 'f'}\t{step.count}\t{array_literal(cols)}"
+            f"\t{key}\t{pre}\t{post}\t{array_literal(loose_pre)}\t{array_literal(loose_post)}\t{adds}"
+            f"\t{copy_text(delta)}\t{copy_text(json.dumps(refs, ensure_ascii=False) if refs else None)}\n"
+        )
 
     def target_lines(self) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of ``cutover.target``, in the order of the columns that are staged."""
@@ -202,6 +187,8 @@ def qualified(name: TableName) -> str:
 
 
 def _first_of_row(steps: Sequence[Step]) -> set[int]:
+    if len(steps) == 1:
+        return {0}
     seen: set[tuple[object, ...]] = set()
     found: set[int] = set()
     for position, step in enumerate(steps):
@@ -260,8 +247,25 @@ def _may_join(group: Sequence[Step], step: Step) -> bool:
     return True
 
 
-def _texts(cells: Cells | None, part: str, refs: list[dict[str, Any]]) -> list[str | None] | None:
-    return None if cells is None else [_text(cell, part, i, refs) for i, cell in enumerate(cells, 1)]
+_KNOWN = frozenset({str, type(None)})
+"""Types of cells that hold a value already (``Filled`` members are strings, but not of type ``str``)."""
+
+
+def _copied(cells: Cells | None, part: str, refs: list[dict[str, Any]]) -> tuple[str, list[int]]:
+    """Return a row as one field of COPY's text format, and the positions that are left open; note references."""
+    if cells is None:
+        return "\\N", []
+    if _KNOWN.issuperset(map(type, cells)):
+        return _plain(cells) or copy_text(cells), []
+    texts = [_text(cell, part, i, refs) for i, cell in enumerate(cells, 1)]
+    return copy_text(texts), [i for i, cell in enumerate(cells, 1) if isinstance(cell, Filled)]
+
+
+def _plain(cells: Sequence[Any]) -> str:
+    """Return a row of text and NULL as a field, when nothing in it needs escaping; else nothing."""
+    if _SPECIAL.search("".join([cell for cell in cells if cell is not None])):
+        return ""
+    return "{" + ",".join(["NULL" if cell is None else f'"{cell}"' for cell in cells]) + "}"
 
 
 def _text(cell: Cell, part: str, position: int, refs: list[dict[str, Any]]) -> str | None:
@@ -286,10 +290,7 @@ def _reference(new: NewId | str) -> dict[str, str]:
     return {"id": new}
 
 
-def _loose(cells: Cells | None) -> list[int]:
-    return [i for i, cell in enumerate(cells or (), 1) if isinstance(cell, Filled)]
-
-
+_SPECIAL = re.compile(r'[\\"\t\n\r\x08\f\v]')
 _COPY_ESCAPES = str.maketrans(
     {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
 )
@@ -308,7 +309,7 @@ def copy_text(value: Any) -> str:
 
 def array_literal(values: Sequence[str | int | None]) -> str:
     """Return a one-dimensional array as Postgres reads it."""
-    return "{" + ",".join(_element(value) for value in values) + "}"
+    return "{" + ",".join([_element(value) for value in values]) + "}"
 
 
 def _element(value: str | int | None) -> str:

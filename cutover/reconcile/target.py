@@ -44,7 +44,7 @@ WRITING_SETTINGS: Mapping[str, str] = {
 SKIPPED_SETTINGS = ("session_replication_role",)
 """Only a superuser may set it; it is ``origin`` unless somebody changed it for the role."""
 
-FILES = ("tables.sql", "prepare.sql", "apply.sql", "undo.sql", "verify.sql")
+FILES = ("tables.sql", "prepare.sql", "apply.sql", "straight.sql", "undo.sql", "verify.sql")
 
 STAGED_TABLES: Mapping[str, tuple[str, ...]] = {
     "target": (

@@ -222,7 +222,7 @@ def _applied(
     waiting = connection.execute(
         """SELECT count(DISTINCT component) FROM cutover.step s WHERE run = %s AND NOT EXISTS (
                SELECT FROM cutover.progress p
-               WHERE p.run = s.run AND p.direction = 'apply' AND p.component = s.component)""",
+               WHERE p.run = s.run AND p.direction = 'apply' AND p.batch = s.batch AND p.component = s.component)""",
         (run,),
     ).fetchone()
     if waiting and waiting[0]:

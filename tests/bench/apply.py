@@ -11,13 +11,16 @@ unguarded and not undoable. Counts are asserted before any figure is printed.
 from __future__ import annotations
 
 import argparse
+import math
+import multiprocessing
 import os
 import random
 import statistics
 import tempfile
-import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import psycopg
@@ -39,42 +42,57 @@ vacuum analyze orders;
 """
 
 
-@dataclass(slots=True)
-class Live:
-    """One user after the other: an update by key and a read, as fast as a web app would."""
+Writes = list[tuple[float, float]]
+"""Of live writers: when each write began (``time.monotonic``, one clock for all processes) and its seconds."""
 
-    url: str
-    low: int
-    high: int
-    seconds: list[float] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> None:
-        chance = random.Random(7)
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            while not self.stop.is_set():
-                key = chance.randint(self.low, self.high)
-                began = time.perf_counter()
-                connection.execute("update orders set note = 'live' where id = %s", (key,))
-                self.seconds.append(time.perf_counter() - began)
-                time.sleep(0.005)
+_PROCESSES = multiprocessing.get_context("spawn")
 
 
-def latency(url: str, low: int, high: int, during: object) -> tuple[float, float, int]:
-    """Run ``during`` beside two live writers; return median and p99 in ms, and how many writes."""
-    writers = [Live(url, low, high) for _ in range(2)]
-    threads = [threading.Thread(target=writer.run) for writer in writers]
-    for thread in threads:
-        thread.start()
+def live(url: str, low: int, high: int, seed: int, stop: Event, result: Connection) -> None:
+    """One user after the other, in a process of its own: an update by key, as fast as a web app would."""
+    chance = random.Random(seed)
+    writes: Writes = []
+    with psycopg.connect(url, autocommit=True) as connection:
+        while not stop.is_set():
+            key = chance.randint(low, high)
+            began = time.monotonic()
+            connection.execute("update orders set note = 'live' where id = %s", (key,))
+            writes.append((began, time.monotonic() - began))
+            time.sleep(0.005)
+    result.send(writes)
+
+
+def beside(url: str, low: int, high: int, during: Callable[[], None]) -> Writes:
+    """Run ``during`` beside two live writers; return what they felt."""
+    stop = _PROCESSES.Event()
+    pipes = [_PROCESSES.Pipe(duplex=False) for _ in range(2)]
+    writers = [
+        _PROCESSES.Process(target=live, args=(url, low, high, seed, stop, sender))
+        for seed, (_, sender) in enumerate(pipes)
+    ]
+    for writer in writers:
+        writer.start()
+    time.sleep(1)
     try:
-        during()  # type: ignore[operator]
+        during()
     finally:
+        stop.set()
+        found = [write for receiver, _ in pipes for write in receiver.recv()]
         for writer in writers:
-            writer.stop.set()
-        for thread in threads:
-            thread.join()
-    seconds = sorted(x for writer in writers for x in writer.seconds)
-    return statistics.median(seconds) * 1000, seconds[int(len(seconds) * 0.99)] * 1000, len(seconds)
+            writer.join()
+    return found
+
+
+def told(writes: Writes, since: float = 0.0, until: float = math.inf) -> str:
+    """Median, p99 and maximum in ms of the writes that began in a span."""
+    seconds = sorted(took for began, took in writes if since <= began < until)
+    if not seconds:
+        return "no writes"
+    p99 = seconds[int(len(seconds) * 0.99)]
+    return (
+        f"median {statistics.median(seconds) * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms, max {seconds[-1] * 1000:.0f} ms"
+        f" ({len(seconds)} writes)"
+    )
 
 
 def backend_seconds(url: str) -> float:
@@ -150,12 +168,13 @@ def main() -> None:
             connection.execute("vacuum orders")
         print(f"denominator, COPY + one UPDATE ... FROM, unguarded: {plain:,.0f} rows/s")
 
-        calm = latency(url, half + 1, options.rows, lambda: time.sleep(8))
+        calm = beside(url, half + 1, options.rows, lambda: time.sleep(8))
         took: dict[str, float] = {}
         steady: dict[str, float] = {}
 
+        batches: list[tuple[float, int, float]] = []
+
         def apply() -> None:
-            batches: list[tuple[float, int, float]] = []
 
             def progress(done: int, total: int, what: str) -> None:
                 if "rehears" not in what:
@@ -171,7 +190,7 @@ def main() -> None:
             steady["cpu"] = (batches[-1][1] - batches[0][1]) / (batches[-1][2] - batches[0][2])
             assert (result.applied, result.left, result.effects) == (len(steps), (), ())
 
-        storm = latency(url, half + 1, options.rows, apply)
+        storm = beside(url, half + 1, options.rows, apply)
         with psycopg.connect(url) as connection:
             counted = connection.execute(
                 "select count(*) filter (where status = 'merged'), count(*) filter (where id >= 10000000000), count(*) from orders"
@@ -190,8 +209,10 @@ def main() -> None:
         print(f"  {whole:,.0f} changes/s from start to end ({took['apply']:.1f} s: staging, rehearsal, result)")
         print(f"  {steady['cpu']:,.0f} changes per CPU second of the backend")
         print(f"undo: {len(steps) / took['undo']:,.0f} changes/s ({took['undo']:.1f} s)")
-        print(f"live writers before: median {calm[0]:.2f} ms, p99 {calm[1]:.2f} ms ({calm[2]} writes)")
-        print(f"live writers during: median {storm[0]:.2f} ms, p99 {storm[1]:.2f} ms ({storm[2]} writes)")
+        print(f"live writers before: {told(calm)}")
+        print(f"  during the whole of it: {told(storm)}")
+        print(f"  while it was staged: {told(storm, until=batches[0][0])}")
+        print(f"  while batches ran: {told(storm, batches[0][0], batches[-1][0])}")
 
 
 if __name__ == "__main__":

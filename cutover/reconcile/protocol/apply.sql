@@ -22,6 +22,18 @@ RETURNS TABLE (rel oid, inserted bigint, updated bigint, deleted bigint) LANGUAG
       AND NOT (c.relkind = 'p' AND x.i = x.d AND x.i = -x.u AND x.i > 0)
 $body$;
 
+-- Adds rows that the steps themselves write to {relation: [inserted, updated, deleted]}.
+CREATE OR REPLACE FUNCTION cutover.counted(p_own jsonb, p_target cutover.target, p_action "char", p_rows bigint) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $body$
+DECLARE
+    rel text := (p_target.rel::regclass::oid)::text;
+    slot integer := CASE p_action WHEN 'i' THEN 0 WHEN 'u' THEN 1 ELSE 2 END;
+BEGIN
+    p_own := jsonb_set(p_own, ARRAY[rel], coalesce(p_own -> rel, '[0, 0, 0]'));
+    RETURN jsonb_set(p_own, ARRAY[rel, slot::text], to_jsonb((p_own -> rel ->> slot)::bigint + p_rows));
+END
+$body$;
+
 -- Raises when a row still refers to a row that this level is about to delete: ON DELETE actions are never relied on.
 CREATE OR REPLACE FUNCTION cutover.refuse_children(
     p_run uuid, p_batch integer, p_level integer, p_action "char", p_components integer[], p_skip integer[], p_target cutover.target)
@@ -267,49 +279,26 @@ BEGIN
 END
 $body$;
 
--- One transaction of the apply: a batch of whole components, or one of them.
-CREATE OR REPLACE FUNCTION cutover.work(p_run uuid, p_batch integer, p_only integer, p_rehearse boolean) RETURNS jsonb
-LANGUAGE plpgsql AS $body$
+-- The long way: locks and judges the first rows of whole components, then writes the steps of those that are as planned.
+CREATE OR REPLACE FUNCTION cutover.considered(
+    p_run uuid, p_batch integer, p_low integer, p_high integer, INOUT components integer[], INOUT own jsonb,
+    OUT missed integer[], OUT present integer[]) LANGUAGE plpgsql AS $body$
 DECLARE
-    components integer[];
-    missed integer[];
     found integer[];
     hits integer[];
-    present integer[];
     todo integer[];
-    low integer;
-    high integer;
-    counted jsonb;
-    own jsonb := '{}';
     part record;
     target cutover.target;
     n bigint;
     wanted bigint;
-    rel text;
-    slot integer;
-    effects jsonb;
 BEGIN
-    WITH mine AS (
-        INSERT INTO cutover.progress (run, direction, component, batch, outcome)
-        SELECT DISTINCT p_run, 'apply', s.component, p_batch, 'applied' FROM cutover.step s
-        WHERE s.run = p_run AND s.batch = p_batch AND (p_only IS NULL OR s.component = p_only)
-          AND s.component <> ALL (ARRAY(SELECT p.component FROM cutover.progress p
-                          WHERE p.run = p_run AND p.direction = 'apply' AND p.batch = p_batch))
-        RETURNING component)
-    SELECT coalesce(array_agg(component), '{}') INTO components FROM mine;
-    IF components = '{}' THEN
-        RETURN jsonb_build_object('applied', 0, 'present', 0, 'missed', 0, 'refused', 0, 'effects', '[]'::jsonb);
-    END IF;
-    SET CONSTRAINTS ALL DEFERRED;
-    counted := cutover.written();
-    PERFORM cutover.by_key(true);
+    -- A generic plan searches the arrays below from end to end, for every row.
+    PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
     PERFORM cutover.judge(p_run, p_batch, components);
     PERFORM cutover.by_key(false);
-    SELECT min(x.no), max(x.no) INTO low, high
-    FROM (SELECT no FROM cutover.step WHERE run = p_run AND batch = p_batch OFFSET 0) x;
-    found := ARRAY(SELECT no FROM cutover.before WHERE run = p_run AND no BETWEEN low AND high);
-    hits := ARRAY(SELECT no FROM cutover.before WHERE run = p_run AND no BETWEEN low AND high AND hit IN ('hit', 'add'));
-    present := ARRAY(SELECT no FROM cutover.before WHERE run = p_run AND no BETWEEN low AND high AND hit = 'present');
+    SELECT coalesce(array_agg(no), '{}'), coalesce(array_agg(no) FILTER (WHERE hit IN ('hit', 'add')), '{}'),
+           coalesce(array_agg(no) FILTER (WHERE hit = 'present'), '{}')
+    INTO found, hits, present FROM cutover.before WHERE run = p_run AND no BETWEEN p_low AND p_high;
     -- A row to insert must not be there, one to update must; one to delete that is gone is done already.
     missed := ARRAY(
         SELECT DISTINCT component FROM cutover.step s
@@ -371,11 +360,47 @@ BEGIN
                     USING ERRCODE = 'CU002';
             END IF;
         END IF;
-        rel := (target.rel::regclass::oid)::text;
-        slot := CASE part.action WHEN 'i' THEN 0 WHEN 'u' THEN 1 ELSE 2 END;
-        own := jsonb_set(own, ARRAY[rel], coalesce(own -> rel, '[0, 0, 0]'));
-        own := jsonb_set(own, ARRAY[rel, slot::text], to_jsonb((own -> rel ->> slot)::bigint + part.wanted));
+        own := cutover.counted(own, target, part.action, part.wanted);
     END LOOP;
+END
+$body$;
+
+-- One transaction of the apply: a batch of whole components, or one of them.
+CREATE OR REPLACE FUNCTION cutover.work(p_run uuid, p_batch integer, p_only integer, p_rehearse boolean) RETURNS jsonb
+LANGUAGE plpgsql AS $body$
+DECLARE
+    components integer[];
+    straight integer[];
+    whole boolean;
+    rest integer[];
+    missed integer[] := '{}';
+    present integer[] := '{}';
+    done_before integer := 0;
+    low integer;
+    high integer;
+    counted jsonb;
+    own jsonb;
+    effects jsonb;
+BEGIN
+    SELECT * INTO components, straight, whole FROM cutover.waiting(p_run, p_batch, p_only);
+    IF components = '{}' THEN
+        RETURN jsonb_build_object('applied', 0, 'present', 0, 'missed', 0, 'refused', 0, 'effects', '[]'::jsonb);
+    END IF;
+    INSERT INTO cutover.progress (run, direction, component, batch, outcome)
+    SELECT p_run, 'apply', component, p_batch, 'applied' FROM unnest(components) component;
+    SET CONSTRAINTS ALL DEFERRED;
+    counted := cutover.written();
+    SELECT min(x.no), max(x.no) INTO low, high
+    FROM (SELECT no FROM cutover.step WHERE run = p_run AND batch = p_batch OFFSET 0) x;
+    PERFORM cutover.by_key(true);
+    SELECT * INTO rest, own FROM cutover.straight(p_run, p_batch, straight, whole);
+    IF NOT whole THEN
+        rest := rest || ARRAY(SELECT unnest(components) EXCEPT SELECT unnest(straight));
+    END IF;
+    IF rest <> '{}' THEN
+        SELECT x.own, x.missed, x.present INTO own, missed, present
+        FROM cutover.considered(p_run, p_batch, low, high, rest, own) x;
+    END IF;
     SET CONSTRAINTS ALL IMMEDIATE;
     PERFORM cutover.refuse_orphans(p_run, p_batch, components);
     PERFORM cutover.by_key(false);
@@ -385,14 +410,15 @@ BEGIN
     END IF;
     IF present <> '{}' THEN
         UPDATE cutover.progress p SET outcome = 'present'
-        WHERE p.run = p_run AND p.direction = 'apply' AND p.batch = p_batch AND p.component = ANY (todo)
+        WHERE p.run = p_run AND p.direction = 'apply' AND p.batch = p_batch AND p.component = ANY (rest)
+          AND p.outcome = 'applied'
           AND p.component <> ALL (ARRAY(SELECT component FROM cutover.step s
                                         WHERE s.run = p_run AND s.batch = p_batch AND s.no <> ALL (present)));
+        GET DIAGNOSTICS done_before = ROW_COUNT;
     END IF;
-    RETURN (SELECT jsonb_build_object(
-        'applied', count(*) FILTER (WHERE outcome = 'applied'), 'present', count(*) FILTER (WHERE outcome = 'present'),
-        'missed', count(*) FILTER (WHERE outcome = 'missed'), 'refused', 0, 'effects', effects)
-        FROM cutover.progress WHERE run = p_run AND direction = 'apply' AND batch = p_batch AND component = ANY (components));
+    RETURN jsonb_build_object(
+        'applied', cardinality(components) - cardinality(missed) - done_before, 'present', done_before,
+        'missed', cardinality(missed), 'refused', 0, 'effects', effects);
 END
 $body$;
 
@@ -483,7 +509,7 @@ DECLARE
 BEGIN
     FOR part IN
         SELECT batch FROM cutover.step s WHERE run = p_run AND NOT EXISTS (
-            SELECT FROM cutover.progress p WHERE p.run = p_run AND p.direction = p_direction AND p.component = s.component)
+            SELECT FROM cutover.progress p WHERE p.run = p_run AND p.direction = p_direction AND p.batch = s.batch AND p.component = s.component)
         GROUP BY batch ORDER BY CASE p_direction WHEN 'apply' THEN batch ELSE -batch END
     LOOP
         tries := 0;

@@ -105,9 +105,8 @@ CREATE TABLE IF NOT EXISTS cutover.progress (
     outcome text NOT NULL CHECK (outcome IN ('applied', 'present', 'missed', 'undone', 'refused')),
     why text NOT NULL DEFAULT '',
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (run, direction, component)
+    PRIMARY KEY (run, direction, batch, component)
 );
-CREATE INDEX IF NOT EXISTS progress_batch ON cutover.progress (run, direction, batch);
 
 -- The row that a step found, and how it was judged: hit, present, add, miss.
 CREATE TABLE IF NOT EXISTS cutover.before (

@@ -27,7 +27,7 @@ BEGIN
         RETURN jsonb_build_object('applied', 0, 'present', 0, 'missed', 0, 'refused', 0, 'effects', '[]'::jsonb);
     END IF;
     SET CONSTRAINTS ALL DEFERRED;
-    PERFORM cutover.by_key(true);
+    PERFORM cutover.by_key(true), set_config('plan_cache_mode', 'force_custom_plan', true);
     counted := cutover.written();
     -- Every row must still be what the apply left; rows that it deleted must still be gone.
     FOR target IN SELECT t.* FROM cutover.target t WHERE t.run = p_run AND EXISTS (

@@ -18,7 +18,7 @@ BEGIN
                        WHEN f.action <> ''i'' AND x.image = b.image THEN ''back''
                        WHEN x.image IS NULL THEN ''gone'' ELSE ''changed'' END AS state
                    FROM cutover.step s
-                   JOIN cutover.progress p ON p.run = s.run AND p.component = s.component AND p.direction = ''apply''
+                   JOIN cutover.progress p ON p.run = s.run AND p.batch = s.batch AND p.component = s.component AND p.direction = ''apply''
                        AND p.outcome = ''applied''
                    JOIN cutover.step f ON f.run = s.run AND f.component = s.component AND f.tbl = s.tbl AND f.key = s.key AND f.first
                    LEFT JOIN cutover.after a ON a.run = s.run AND a.no = s.no

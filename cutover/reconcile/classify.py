@@ -83,6 +83,9 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
     if number in context.identities.refused:
         refusal = context.identities.refused[number]
         return (_with_choice(context, start, start.conflict(refusal.reason, refusal.message)),)
+    misfit = _misfit(context, start) if context.facts.misfits else None
+    if misfit is not None:
+        return (_with_choice(context, start, misfit),)
     if not table.key:
         return _keyless(start)
     judged = _judge(context, start)
@@ -99,6 +102,26 @@ def _refused_table(context: Context, table: Table) -> tuple[str, str] | None:
         return "base_later", context.facts.base_later[table.name]
     refusal = context.identities.refused_tables.get(table.name)
     return None if refusal is None else (refusal.reason, refusal.message)
+
+
+def _misfit(context: Context, start: Judged) -> Judged | None:
+    """Refuse a value that new's column cannot hold: it would be refused, cut or rounded there."""
+    change, table = start.change, start.table
+    if change.old is None:
+        return None
+    before = change.base if change.new is not None else None
+    found = []
+    for place, column in enumerate(table.column_names):
+        value = change.old[place]
+        if value is None or value not in context.facts.misfits.get((table.name, column), ()):
+            continue
+        given_up = change.new is not None and _column_policy(context, start, column) is Policy.NEW
+        if not given_up and (before is None or before[place] != value):
+            found.append(column)
+    if not found:
+        return None
+    what = ", ".join(f"{column} ({table.columns[table.places[column]].type})" for column in found)
+    return start.conflict("does_not_fit", f"new's {what} cannot hold old's value", columns=tuple(found))
 
 
 def _with_choice(context: Context, start: Judged, judged: Judged) -> Judged:

@@ -17,6 +17,7 @@ from typing import IO
 
 from cutover.errors import CutoverError
 from cutover.reconcile.dumpfile import opened, truncated
+from cutover.reconcile.encodings import codec_of
 from cutover.reconcile.model import TableName
 
 _DATA_FOR = re.compile(rb"-- Data for Name: .*; Type: TABLE DATA;")
@@ -30,9 +31,6 @@ _ATTACH = re.compile(rb"ALTER TABLE ONLY (?P<root>.+?) ATTACH PARTITION (?P<leaf
 _ENCODING = re.compile(rb"SET client_encoding = '(?P<name>[^']+)';")
 _COMPLETE = b"-- PostgreSQL database dump complete"
 _CLUSTER = b"-- PostgreSQL database cluster dump"
-_PYTHON_ENCODINGS = {"UTF8": "utf-8", "SQL_ASCII": "", "EUC_JP": "euc_jp", "EUC_KR": "euc_kr", "SJIS": "shift_jis",
-                     "BIG5": "big5", "GBK": "gbk", "GB18030": "gb18030", "EUC_CN": "gb2312", "KOI8R": "koi8_r",
-                     "KOI8U": "koi8_u"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,13 +193,9 @@ def _python_encoding(path: Path, name: str) -> str:
             f"base: {path} has the encoding SQL_ASCII: its bytes have no defined meaning",
             "make the dump with --encoding=UTF8",
         )
-    if name in _PYTHON_ENCODINGS:
-        return _PYTHON_ENCODINGS[name]
-    if match := re.fullmatch(r"LATIN(\d+)", name):
-        numbers = {"1": 1, "2": 2, "3": 3, "4": 4, "5": 9, "6": 10, "7": 13, "8": 14, "9": 15, "10": 16}
-        return f"iso8859_{numbers[match[1]]}"
-    if match := re.fullmatch(r"WIN(\d+)", name):
-        return f"cp{match[1]}"
+    codec = codec_of(name)
+    if codec is not None:
+        return codec or "utf-8"
     raise CutoverError(f"base: {path} has the encoding {name}", "make the dump with --encoding=UTF8")
 
 

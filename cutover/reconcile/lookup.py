@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
-from psycopg import sql
+from psycopg import errors, sql
 
 from cutover.reconcile.catalogue import RawColumn, RawTable
 from cutover.reconcile.model import Ask, Constraint, Row, Schema, Side, Table, Unique
-from cutover.reconcile.session import Database
+from cutover.reconcile.session import Database, text_rows
 from cutover.reconcile.source import Sources, UrlBase
 
 _BATCH = 2000
@@ -55,15 +56,14 @@ class LiveLookup:
             for number, column in enumerate(columns)
             if column is not None
         )
-        found: dict[Row, None] = {}
-        for start in range(0, len(ask.values), _BATCH):
-            part = ask.values[start : start + _BATCH]
+
+        def query(part: Sequence[tuple[str | None, ...]]) -> sql.Composed:
             # Values stand in the text as literals: a percent sign in a column's name would be a placeholder.
             arrays = sql.SQL(", ").join(
                 sql.SQL("{}::text[]").format(sql.Literal([value[number] for value in part]))
                 for number in range(len(ask.columns))
             )
-            query = sql.SQL(
+            return sql.SQL(
                 "SELECT {select} FROM (SELECT DISTINCT {casts} FROM unnest({arrays}) AS u({names})) AS v"
                 " JOIN {table} AS t ON {on}"
             ).format(
@@ -74,7 +74,19 @@ class LiveLookup:
                 table=sql.Identifier(*ask.table),
                 on=on,
             )
-            found.update(dict.fromkeys(database.rows(query)))
+
+        found: dict[Row, None] = {}
+        waiting = [ask.values[start : start + _BATCH] for start in range(0, len(ask.values), _BATCH)]
+        careful = False
+        while waiting:
+            part = waiting.pop(0)
+            rows = _answer(database, query(part), careful=careful)
+            if rows is not None:
+                found.update(dict.fromkeys(rows))
+                continue
+            careful = True
+            if len(part) > 1:
+                waiting[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
         return list(found)
 
     def violations(self, side: Side, table: Table, unique: Unique | Constraint, row: Row) -> Sequence[Row]:
@@ -125,7 +137,30 @@ class LiveLookup:
             record=record,
             on=sql.SQL(" AND ").join(conditions),
         )
-        return database.rows(query)
+        return _answer(database, query) or []
+
+
+class _RefusedError(Exception):
+    """The server does not take a value."""
+
+
+def _answer(database: Database, query: sql.Composed, *, careful: bool = False) -> list[Row] | None:
+    """Ask; ``None`` where a value cannot stand in its column there at all, so that no row has it.
+
+    Another encoding, an enum without that label, a smaller integer, a domain with another check. The session's
+    transaction is lost by it, unless it is asked carefully (one more round trip each way).
+    """
+    try:
+        with database.worker() as connection:
+            try:
+                with connection.transaction() if careful else nullcontext():
+                    return text_rows(connection.execute(query))
+            except (errors.DataError, errors.IntegrityError):
+                if careful:
+                    return None
+                raise _RefusedError from None
+    except _RefusedError:
+        return None
 
 
 _NO_EQUALITY = frozenset({"json", "xml", "point", "polygon", "box", "lseg", "path", "line", "circle", "jsonpath"})

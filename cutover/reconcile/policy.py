@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -133,6 +133,7 @@ class Facts:
     base_sequence: Mapping[TableName, int] = field(default_factory=dict)
     sequence_slack: int = 0
     clock_skew: float = 0.0
+    misfits: Mapping[tuple[TableName, str], Collection[str]] = field(default_factory=dict)
 
     def kind(self, table: TableName) -> BaseKind:
         """Return the kind of a table's base."""

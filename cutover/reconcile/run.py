@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from cutover.reconcile.bundle import DatabaseMeta, MappedId, Meta, TableMeta
 from cutover.reconcile.bundlefile import MANIFEST, Bundle, BundleWriter
 from cutover.reconcile.cells import NewId
 from cutover.reconcile.decisions import Line, Settled, read_decisions, settle, write_decisions
+from cutover.reconcile.fit import misfits
 from cutover.reconcile.lookup import LiveLookup
 from cutover.reconcile.merge import MergeResult, merge
 from cutover.reconcile.model import Decision, Schema, Side, Table, TableName
@@ -145,7 +146,7 @@ def reconcile(
             accept_inferred_deletes=request.accept_inferred_deletes,
             decisions=settled.decided,
         )
-        facts = facts_of(sources, schema, diffs)
+        facts = replace(facts_of(sources, schema, diffs), misfits=misfits(sources, schema, changes))
         result = merge(schema, changes, lookup, rules, facts)
         summary = _summary(request, clock, writer, sources, schema, diffs, result, facts, settled)
         meta = _meta(request, clock, writer, sources, schema, diffs, facts, continues)

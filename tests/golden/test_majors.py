@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cutover.reconcile.bundlefile import Bundle
+from cutover.reconcile.options import Options
+from cutover.reconcile.run import Request, Urls, reconcile
 from tests.golden.cases import Case, all_cases
 from tests.golden.play import SIDES, Stage, play
 from tests.world.postgres import Postgres
@@ -83,3 +86,34 @@ def foreign(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[Stag
 @pytest.mark.parametrize("case", TEXTS, ids=[case.name for case in TEXTS])
 def test_another_locale_or_encoding(case: Case, foreign: Stage, tmp_path: Path) -> None:
     play(case, foreign, tmp_path)
+
+
+def test_what_an_encoding_cannot_hold_is_a_conflict(postgres: Postgres, tmp_path: Path) -> None:
+    stage = Stage(dict.fromkeys(SIDES, postgres), {"new": LATIN1})
+    schema = """
+        CREATE TABLE t (id serial PRIMARY KEY, name text UNIQUE, price text);
+        CREATE TABLE child (id serial PRIMARY KEY, name text REFERENCES t (name));
+        INSERT INTO t (name, price) VALUES ('café', '1'), ('b', '2');
+    """
+    try:
+        for side in SIDES:
+            stage.execute(side, schema)
+        stage.execute("old", "UPDATE t SET price = '1 €' WHERE id = 1; UPDATE t SET price = '2 £' WHERE id = 2")
+        stage.execute(
+            "old", "INSERT INTO t (name) VALUES ('日本'), ('ü'); INSERT INTO child (name) VALUES ('日本'), ('ü')"
+        )
+        urls = Urls(base=stage.dsn("base"), old=stage.dsn("old"), new=stage.dsn("new"))
+        result = reconcile(Options(), urls, Request(folder=tmp_path))
+        found = {
+            (line.table.name, line.key): line.reason or line.decision for line in Bundle(result.bundle).accounted()
+        }
+        assert found == {
+            ("t", ("1",)): "does_not_fit",
+            ("t", ("2",)): "apply",
+            ("t", ("3",)): "does_not_fit",
+            ("t", ("4",)): "apply",
+            ("child", ("1",)): "does_not_fit",
+            ("child", ("2",)): "apply",
+        }
+    finally:
+        stage.close()

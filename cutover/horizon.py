@@ -98,11 +98,18 @@ def _second(at: datetime) -> str:
 
 
 def _from_delegation(evidence: Evidence, name: str, changed_at: datetime) -> list[Cause]:
+    """What caches may still ask of servers that are no longer delegated to, and how long they keep that."""
+    versions = evidence.authority.old_versions(name)
     causes: list[Cause] = []
-    moved = evidence.delegation.moved(name)
-    if moved is not None and expiry(moved.at, moved.ns_ttl) > changed_at:
-        since = max(moved.at, changed_at)
-        causes.append(Cause(expiry(since, moved.ns_ttl), f"the delegation moved: NS TTL {moved.ns_ttl} s"))
+    for moved in evidence.delegation.moves(name, {name, *(x.owner for x in versions)}):
+        ttl = max((x.ttl for x, y in versions.items() if y.gone is None or y.gone >= moved.at), default=0)
+        asked = expiry(moved.at, moved.ns_ttl)
+        if asked > changed_at:
+            since = max(moved.at, changed_at)
+            causes.append(Cause(expiry(since, moved.ns_ttl), f"the delegation moved: NS TTL {moved.ns_ttl} s"))
+        if ttl and expiry(asked, ttl) > changed_at:
+            what = f"the delegation moved: NS TTL {moved.ns_ttl} s, then old's own TTL of {ttl} s"
+            causes.append(Cause(expiry(asked, ttl), what))
     negative = evidence.delegation.negative_ttl_when_new(name)
     if negative is not None:
         causes.append(Cause(expiry(changed_at, negative), f"the name is new: negative TTL {negative} s"))

@@ -9,7 +9,7 @@ from cutover.answers import Answer
 from cutover.evidence import Evidence
 from cutover.folds.authority import Sighting
 from cutover.livezone import delegated_servers
-from cutover.observations.dns import AuthorityAnswer, AuthorityAnswers, NameSeen, Outcome, Reply, ZoneSeen
+from cutover.observations.dns import AuthorityAnswer, AuthorityAnswers, NameSeen, Outcome, ZoneSeen, is_definite
 from cutover.observations.provider import HostedZones
 from cutover.plan import Plan
 
@@ -32,11 +32,6 @@ def listed(items: Iterable[str], limit: int = _SHOWN) -> str:
     all_items = list(items)
     text = ", ".join(all_items[:limit])
     return f"{text} and {len(all_items) - limit} more" if len(all_items) > limit else text
-
-
-def is_definite(reply: Reply) -> bool:
-    """Tell whether an authority said what it holds: with authority, and records, none, or no such name."""
-    return reply.outcome is Outcome.ANSWERED and reply.authoritative and reply.rcode in {"NOERROR", "NXDOMAIN"}
 
 
 def trouble(answer: AuthorityAnswer) -> str:

@@ -10,11 +10,11 @@ from cutover.answers import Answer
 from cutover.check import Outcome, Phase, Severity, check, failed, passed, unknown, warned
 from cutover.evidence import Evidence
 from cutover.folds.authority import Sighting
-from cutover.observations.dns import AuthorityAnswer, AuthorityAnswers, ServerSeen
+from cutover.observations.dns import AuthorityAnswer, AuthorityAnswers, ServerSeen, is_definite
 from cutover.plan import Plan
 
 from ._fixes import live_variants
-from ._reading import is_definite, listed, settled_now, shown, subject_of, trouble, why_unseen
+from ._reading import listed, settled_now, shown, subject_of, trouble, why_unseen
 from ._zones import ZoneOf, zones
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cutover.answers import Answer, Sides
 from cutover.folds.sides import SidesFold
 from cutover.observations.base import Observation
-from cutover.observations.dns import AuthorityAnswer, AuthorityAnswers, Outcome, Record, Reply
+from cutover.observations.dns import AuthorityAnswer, AuthorityAnswers, Record, is_definite
 
 _FOLLOWED_HOPS = 16
 LONGEST_CACHE = timedelta(days=7)
@@ -128,13 +128,18 @@ class AuthorityFold:
         return dict(self._versions[name])
 
     def old_versions(self, name: str) -> dict[RRset, Served]:
-        """Return the versions that led to the old side.
+        """Return the versions that led to the old side, or to neither: caches that hold them do not give new.
 
-        Once every server gives new, a version that is still part of the chain (an alias above the switch) is none.
+        Once every server gives new, data that is still part of the chain (an alias above the switch) is none,
+        whatever its TTL was.
         """
-        kept = self.unchanged(name)
+        kept = {(x.owner, x.rtype, x.data) for x in self.unchanged(name)}
         versions = self._versions[name]
-        return {rrset: versions[rrset] for rrset in self._old[name] if rrset in versions and rrset not in kept}
+        return {
+            rrset: versions[rrset]
+            for rrset in self._old[name]
+            if rrset in versions and (rrset.owner, rrset.rtype, rrset.data) not in kept
+        }
 
     def unchanged(self, name: str) -> frozenset[RRset]:
         """Return the RRsets that the present all-new answers are made of; empty while any server gives another side."""
@@ -177,7 +182,7 @@ class AuthorityFold:
             self._since.setdefault((answers.of, rrset.owner, rrset.rtype), answers.at)
             served = known.get(rrset)
             known[rrset] = Served(served.first if served else answers.at, answers.at)
-        if answers.answers and all(_is_definite(given.reply) for given in answers.answers):
+        if answers.answers and all(is_definite(given.reply) for given in answers.answers):
             self._end_others(answers, serving)
 
     def _end_others(self, answers: AuthorityAnswers, serving: set[RRset]) -> None:
@@ -207,18 +212,15 @@ class AuthorityFold:
     def _note_change(self, name: str, present: dict[str, tuple[Sighting, ...]], at: datetime) -> None:
         everything = [sighting for found in present.values() for sighting in found]
         old = [sighting for sighting in everything if sighting.answer.leads_to_old]
-        for sighting in old:
-            self._old[name].update(sighting.rrsets)
+        for sighting in everything:
+            if sighting.answer.leads_to_old or sighting.answer is Answer.OTHER:
+                self._old[name].update(sighting.rrsets)
         window = self._window[name]
         complete = all(present.get(rtype) for rtype in self._sides.types(name))
         if old:
             self._window[name] = ChangeWindow(last_old=at)
         elif window.first_new is None and complete and all(x.answer is Answer.NEW for x in everything):
             self._window[name] = replace(window, first_new=at)
-
-
-def _is_definite(reply: Reply) -> bool:
-    return reply.outcome is Outcome.ANSWERED and reply.authoritative and reply.rcode in {"NOERROR", "NXDOMAIN"}
 
 
 def _rrsets(records: tuple[Record, ...]) -> tuple[RRset, ...]:

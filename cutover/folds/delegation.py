@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from cutover.observations.base import Observation
-from cutover.observations.dns import AuthorityAnswers, NameSeen, Record, ZoneSeen
+from cutover.observations.dns import AuthorityAnswers, NameSeen, Record, ZoneSeen, is_definite
 
 
 class Moved(NamedTuple):
@@ -23,16 +23,25 @@ class Moved(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """Which servers said in one round that a name does not exist, and which had records of it."""
+    """What servers said of a name in one round.
+
+    Attributes:
+        asked: the types that were asked for.
+        without: who said that it does not exist. having: who had records of it.
+        empty: by server, the types of which it has none: a name with other types alone, or with names below it.
+    """
 
     at: datetime
+    asked: set[str]
     without: set[str]
     having: set[str]
+    empty: dict[str, set[str]]
 
     @property
     def lacks_it(self) -> bool:
-        """Some server really does not have the name."""
-        return bool(self.without - self.having)
+        """Some server really does not have the name, or nothing there that leads anywhere."""
+        empty = {server for server, types in self.empty.items() if types == self.asked}
+        return bool((self.without | empty) - self.having)
 
 
 class DelegationFold:
@@ -40,6 +49,8 @@ class DelegationFold:
 
     def __init__(self) -> None:
         self._apex: dict[str, str] = {}
+        self._zones: dict[tuple[str, str], list[str]] = {}
+        self._left: dict[str, Moved] = {}
         self._servers: dict[tuple[str, str], frozenset[str]] = {}
         self._ns_ttl: dict[str, int] = {}
         self._moved: dict[str, Moved] = {}
@@ -54,12 +65,17 @@ class DelegationFold:
                 self._apex[name] = apex
             case ZoneSeen():
                 self._take_zone(observation)
-            case AuthorityAnswers(name=name, of=of) if name == of:
+            case AuthorityAnswers():
                 self._take_answers(observation)
 
     def moved(self, name: str) -> Moved | None:
         """Return the last move of the delegation of a name's own zone."""
         return self._moved.get(self._apex.get(name, ""))
+
+    def moves(self, name: str, owners: Iterable[str]) -> list[Moved]:
+        """Return the last move of every zone that ever held one of the owners on the way to a name."""
+        zones = dict.fromkeys(zone for owner in owners for zone in self._zones.get((name, owner), ()))
+        return [found[zone] for found in (self._moved, self._left) for zone in zones if zone in found]
 
     def negative_ttl_when_new(self, name: str) -> int | None:
         """Return the negative TTL (RFC 2308 5) when the name was once seen not to exist, seconds."""
@@ -74,13 +90,38 @@ class DelegationFold:
         return min(ttls) if ttls is not None and min(ttls) >= 0 else None
 
     def _take_answers(self, seen: AuthorityAnswers) -> None:
-        """Join a round's types: a server that says NXDOMAIN for one and has records of another knows the name."""
+        if any(is_definite(x.reply) for x in seen.answers):
+            self._take_place(seen)
+        if seen.name == seen.of:
+            self._take_existence(seen)
+
+    def _take_place(self, seen: AuthorityAnswers) -> None:
+        """Note in which zone an owner lies. One that lay in a zone below it before lost that zone's delegation.
+
+        Until the NS records of the lost zone have expired, caches ask its servers.
+        """
+        zones = self._zones.setdefault((seen.of, seen.name), [seen.zone])
+        before = zones[-1]
+        if seen.zone == before:
+            return
+        if before.endswith(f".{seen.zone}") or seen.zone == ".":
+            self._left[before] = Moved(seen.at, self._ns_ttl.get(before, 0))
+        if seen.zone in zones:
+            zones.remove(seen.zone)
+        zones.append(seen.zone)
+
+    def _take_existence(self, seen: AuthorityAnswers) -> None:
+        """Join a round's types: a server that has none of one and records of another knows the name."""
         told = self._told.get(seen.name)
         if told is None or told.at != seen.at:
             if told is not None and told.lacks_it:
                 self._absent.add(seen.name)
-            told = self._told[seen.name] = _Told(seen.at, set(), set())
+            told = self._told[seen.name] = _Told(seen.at, set(), set(), set(), {})
+        told.asked.add(seen.rtype)
         told.without.update(x.address for x in seen.answers if x.reply.rcode == "NXDOMAIN")
+        for given in seen.answers:
+            if is_definite(given.reply) and not given.reply.answer:
+                told.empty.setdefault(given.address, set()).add(seen.rtype)
         told.having.update(x.address for x in seen.answers if any(y.owner == seen.name for y in x.reply.answer))
 
     def _take_zone(self, zone: ZoneSeen) -> None:

@@ -57,6 +57,11 @@ class Reply:
     error: str = ""
 
 
+def is_definite(reply: Reply) -> bool:
+    """Tell whether an authority said what it holds: with authority, and records, none, or no such name."""
+    return reply.outcome is Outcome.ANSWERED and reply.authoritative and reply.rcode in {"NOERROR", "NXDOMAIN"}
+
+
 class Transport(StrEnum):
     """How a resolver is asked."""
 

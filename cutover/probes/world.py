@@ -320,14 +320,17 @@ def _delegated(evidence: Evidence, zone: str) -> tuple[str, ...]:
 
 
 def _absent(evidence: Evidence, name: str) -> bool:
-    """Tell whether every authoritative server that answered in this round said NXDOMAIN."""
-    answers = [
-        answer.reply.rcode
+    """Tell whether every authoritative server that answered in this round has nothing that leads anywhere.
+
+    That is so also of a name that exists by names below it alone, such as ``_acme-challenge`` (RFC 8020).
+    """
+    replies = [
+        answer.reply
         for seen in evidence.all_current(AuthorityAnswers, name, name)
         for answer in seen.answers
         if answer.reply.rcode
     ]
-    return bool(answers) and set(answers) == {"NXDOMAIN"}
+    return bool(replies) and all(x.rcode in {"NOERROR", "NXDOMAIN"} and not x.answer for x in replies)
 
 
 def _live(evidence: Evidence, name: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.checks.kit import NAME, NEW, NXDOMAIN, SERVERS, Story, a, authority, ns, reply, t, zone_seen
+from tests.checks.kit import NAME, NEW, NXDOMAIN, SERVERS, TIMEOUT, Story, a, authority, ns, reply, t, zone_seen
 
 
 def test_a_parent_that_says_nothing_for_a_round_moved_nothing() -> None:
@@ -55,3 +55,19 @@ def test_a_server_that_denies_a_type_of_a_name_that_it_has_made_no_name_new() ->
     story.round(20, authority(20, reply(a(NEW)), NXDOMAIN), authority(20, NXDOMAIN, rtype="HTTPS"))
     story.round(30, authority(30, reply(a(NEW))))
     assert story.evidence.delegation.negative_ttl_when_new(NAME) == 300
+
+
+def test_a_name_with_nothing_that_leads_anywhere_is_as_new_as_one_that_does_not_exist() -> None:
+    """A record below it (``_acme-challenge``) makes it exist, and caches keep that it has no address."""
+    story = Story()
+    types = ("A", "AAAA", "CNAME", "HTTPS")
+    story.round(0, *(authority(0, reply(), rtype=rtype) for rtype in types))
+    story.round(10, authority(10, reply(a(NEW))), *(authority(10, reply(), rtype=rtype) for rtype in types[1:]))
+    assert story.evidence.delegation.negative_ttl_when_new(NAME) == 300
+
+
+def test_a_server_that_did_not_answer_for_every_type_does_not_lack_the_name() -> None:
+    story = Story()
+    story.round(0, authority(0, reply(a(NEW)), TIMEOUT), authority(0, reply(), rtype="AAAA"))
+    story.round(10, authority(10, reply(a(NEW))), authority(10, reply(), rtype="AAAA"))
+    assert story.evidence.delegation.negative_ttl_when_new(NAME) is None

@@ -112,8 +112,57 @@ class TestNotBefore:
         story.round(0, authority(0, reply(a(OLD))), zone_seen(0, parent_ns=ns(DAY), child_ns=ns(300)))
         moved = ns(600, ("ns7.provider.example.",))
         story.round(400, authority(400, reply(a(NEW))), zone_seen(400, parent_ns=moved, child_ns=moved))
-        assert not_before(story) == 400 + DAY
-        assert "delegation" in horizon(story.plan, story.evidence, NAME).causes[0].what
+        last, ns_ttl = horizon(story.plan, story.evidence, NAME).causes[:2]
+        assert (ns_ttl.until, ns_ttl.what) == (t(400 + DAY), f"the delegation moved: NS TTL {DAY} s")
+        # Whoever asks the old servers at the very end keeps their answer for its own TTL.
+        assert (last.until, not_before(story)) == (t(400 + DAY + 60), 400 + DAY + 60)
+        assert "then old's own TTL of 60 s" in last.what
+
+    def test_what_the_old_servers_served_no_more_when_the_delegation_moved_is_not_added(self) -> None:
+        story = Story()
+        for at, ttl in ((0, HOUR), (DAY, 60)):
+            story.round(at, authority(at, reply(a(OLD, ttl))), zone_seen(at, parent_ns=ns(600)))
+        moved = ns(600, ("ns7.provider.example.",))
+        story.round(2 * DAY, authority(2 * DAY, reply(a(NEW))), zone_seen(2 * DAY, parent_ns=moved, child_ns=moved))
+        assert not_before(story) == 2 * DAY + 3600 + 60  # the child's NS TTL in the kit is an hour
+
+    def test_the_delegation_of_a_hops_own_zone_counts(self) -> None:
+        edge, zone = "edge.example.net.", "example.net."
+        story = Story()
+        for at, servers, address in ((0, SERVERS, OLD), (400, ("ns9.provider.example.",), NEW)):
+            held = ns(DAY, servers, zone)
+            hop = authority(at, reply(a(address, 60, edge)), name=edge, hop=2, zone=zone)
+            seen = zone_seen(at, zone=zone, parent_ns=held, child_ns=held)
+            story.round(at, authority(at, reply(cname(edge))), hop, zone_seen(at), seen)
+        assert not_before(story) == 400 + DAY + 60
+
+    def test_a_zone_of_the_name_itself_that_was_given_up_is_asked_until_its_ns_records_expire(self) -> None:
+        story = Story()
+        held = ns(DAY, zone=NAME)
+        given_up = zone_seen(0, zone=NAME, parent_ns=held, child_ns=held)
+        story.round(0, authority(0, reply(a(OLD)), zone=NAME), given_up)
+        story.round(400, authority(400, reply(a(NEW))))
+        assert not_before(story) == 400 + DAY + 60
+        delegated = Story().round(0, authority(0, reply(a(OLD)))).round(400, authority(400, reply(a(NEW)), zone=NAME))
+        assert not_before(delegated) == 460
+
+    def test_a_version_on_neither_side_is_not_new_and_counts(self) -> None:
+        story = Story(make_plan(types=["A", "AAAA"]))
+        for at in (0, 2 * DAY):
+            lost = authority(at, reply(a("2001:db8::77", HOUR)), rtype="AAAA")
+            story.round(at, authority(at, reply(a(OLD, 60))), lost)
+        story.round(
+            2 * DAY + 100, authority(2 * DAY + 100, reply(a(NEW))), authority(2 * DAY + 100, reply(), rtype="AAAA")
+        )
+        assert not_before(story) == 2 * DAY + 100 + HOUR
+
+    def test_the_ttl_of_an_alias_above_the_switch_may_change_after_all_is_new(self) -> None:
+        edge = "edge.example.com."
+        story = Story()
+        for at, address, above in ((0, OLD, DAY), (DAY, OLD, DAY), (DAY + 100, NEW, DAY), (DAY + 200, NEW, 60)):
+            hop = authority(at, reply(a(address, 60, edge)), name=edge, hop=2)
+            story.round(at, authority(at, reply(cname(edge, above))), hop)
+        assert not_before(story) == DAY + 160
 
     def test_a_delegation_that_moves_after_the_change_counts_from_there(self) -> None:
         story = story_of((0, OLD, 60), (100, NEW, 60))

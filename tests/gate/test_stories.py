@@ -275,6 +275,17 @@ def test_new_without_ipv6_wants_nodata_for_aaaa(world: World, start: Start) -> N
     assert {x["class"] for x in result.json["resolvers"]} == {"new"}
 
 
+def test_a_name_that_is_to_be_made_is_asked_of_no_resolver(world: World, start: Start) -> None:
+    """Asking would plant the negative answer; a record below the name makes it exist, without an address."""
+    proof = {("app", "A"): (1, ()), ("_acme-challenge.app", "TXT"): (60, ('"proof"',))}
+    world.authority.edit(ZONE, proof)
+    cutover = start(quick(world))
+    assert "no such record yet" in cutover("preflight").said("dns.ttl-lowered", "pass")
+    world.cut_over()
+    classes = {x["resolver"]: x["class"] for x in cutover("watch", "--once").json["resolvers"]}
+    assert classes[world.resolvers["plain"].at] == "new"
+
+
 def test_a_plan_edited_in_mid_soak_restarts_the_soak(world: World, start: Start) -> None:
     lower_and_age(world)
     gate = {"interval": "1s", "soak": "3s", "traffic": "optional", "writes": "none"}

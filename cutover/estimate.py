@@ -258,7 +258,8 @@ class Estimate:
         probes = self._certain(label, side, start, end, edge, probes=True)
         certain = (sentinels if ours.tracked else 0) + (probes if ours.probes else 0)
         high = max(low, counted - certain)
-        likely = min(high, max(low, counted - sentinels - probes))
+        uncertain = max(0, self._possible(side, windows) - sentinels - probes)
+        likely = min(high, max(low, counted - sentinels - probes - uncertain / 2))
         return Bounds(start, end, low, high, likely, ours.tracked, len(windows))
 
     def _certain(

@@ -20,6 +20,9 @@ LONG_CONNECTIONS = (
     "server, or count its open connections"
 )
 
+STEADY_INTERVALS = 10
+"""How many rounds a share that fails is told of."""
+
 
 @check(title="users have left the old side", severity=Severity.BLOCKER, phases=(Phase.WATCH,))
 def converged(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome]:
@@ -86,10 +89,11 @@ class _Share:
     def outcome(self) -> Outcome:
         """Return what is known: too much at once fails, passing needs eyes, the whole soak and enough requests."""
         subject = self._pair.subject
-        for since in {None, self._since}:
+        for since in (None, self._since):
             counted = self._counted(since)
             if counted is not None and counted.share_low > self._limit and self._recent():
-                return failed(subject, self._said(counted), **self._measured(counted))
+                shown = self._steadier(counted)
+                return failed(subject, self._said(shown), **self._measured(shown))
         counted = self._counted(self._since)
         silent = silent_since(self._plan, self._evidence, self._now)
         if silent is not None:
@@ -115,6 +119,13 @@ class _Share:
         if not known_old or not known_new or len(known_old) != len(old) or len(known_new) != len(new):
             return None
         return _Counted(known_old, max(known_new, key=lambda x: x.low))
+
+    def _steadier(self, counted: _Counted) -> _Counted:
+        """Return some rounds in place of few: in a short stretch our own requests weigh too much."""
+        longer = self._counted(self._now - STEADY_INTERVALS * self._plan.gate.interval)
+        if longer is None or longer.start >= counted.start or longer.share_low <= self._limit:
+            return counted
+        return longer
 
     def _recent(self) -> bool:
         """Tell whether the readings are of the present: yesterday's share says nothing of today's."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import queue
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 LIMIT = 90
 
@@ -81,3 +85,57 @@ class Cutover:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+class Watching:
+    """A watch that runs beside a test; its rounds come as they are printed. Leaving the block interrupts it.
+
+    Attributes:
+        rounds: what has been read of it so far.
+    """
+
+    def __init__(self, cutover: Cutover, *words: str) -> None:
+        self._process = cutover.start("watch", *words)
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self.rounds: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        self.end()
+
+    def until(self, holds: Callable[[dict[str, Any]], bool], what: str, *, seconds: float = LIMIT) -> dict[str, Any]:
+        """Return the next round of which something holds; fail when the watch ends or takes too long."""
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            try:
+                line = self._lines.get(timeout=1)
+            except queue.Empty:
+                continue
+            if not line:
+                break
+            self.rounds.append(json.loads(line))
+            if holds(self.rounds[-1]):
+                return self.rounds[-1]
+        found = [(x["check"], x["status"], x["message"]) for x in (self.rounds or [{"findings": []}])[-1]["findings"]]
+        raise AssertionError(f"{len(self.rounds)} rounds, and never {what}; at last: {found}")
+
+    def end(self) -> int:
+        """Wait for its end, and return the exit code."""
+        self._process.wait(timeout=LIMIT)
+        self._reader.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return self._process.returncode
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put("")

@@ -147,6 +147,16 @@ def test_a_few_users_among_sentinels_are_counted_exactly(seed: int) -> None:
     assert found.likely == users
 
 
+def test_a_burst_at_the_edge_of_a_window_is_half_believed_to_lie_in_it() -> None:
+    story = Story()
+    sent = story.burst(20)
+    story.now += timedelta(seconds=2.5)
+    story.read(100 + sent / 2, start=story.now - ROUND)
+    found = story.estimate.bounds(LABEL, "old", None)
+    assert found is not None
+    assert (found.low, found.likely, found.high) == (90, 100, 110)
+
+
 def test_a_counter_that_misses_some_sentinels_is_blind() -> None:
     story = Story()
     for _ in range(5):

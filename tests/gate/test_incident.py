@@ -1,28 +1,25 @@
 """The incident, replayed: real origins, a real Prometheus, real Postgres; DNS is all green and users are not there.
 
-These scenes take minutes of wall time and measure shares in windows of a second, so that a busy machine can upset
-them: they are run by name, ``python -m pytest tests/gate/incident_scenes.py``, and are no part of ``tests/run``.
+A scene waits for what must be seen, however slow the machine is, and counts rounds, not seconds.
 """
 
 from __future__ import annotations
 
 import http.client
-import json
 import shutil
-import signal
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import psycopg
 import pytest
 
-from tests.gate.command import Cutover, Result
+from tests.gate.command import Cutover, Result, Watching
 from tests.traffic.monitoring import Exporter, Prometheus
 from tests.traffic.support import Answer, ApiServer, Asked, FakeClock
 from tests.world.fixtures import MakeDatabase
@@ -161,6 +158,13 @@ class Night:
         time.sleep(3)
         return result
 
+    def rows_of_users(self, side: str) -> int:
+        """How many rows users have written on one side."""
+        with psycopg.connect(self.urls[side], autocommit=True) as connection:
+            row = connection.execute("select count(*) from orders").fetchone()
+        assert row is not None
+        return int(row[0])
+
 
 @pytest.fixture
 def night(make_database: MakeDatabase, postgres_pair: tuple[Postgres, Postgres]) -> Iterator[Night]:
@@ -191,8 +195,6 @@ class Door(ApiServer):
         self._prometheus = prometheus
 
     def _pass(self, asked: Asked) -> Answer:
-        from datetime import UTC, datetime
-
         now = datetime.now(UTC)
         if self.refuse:
             return Answer(self.refuse, {"error": "no"}, date=now)
@@ -205,6 +207,11 @@ class Door(ApiServer):
         return Answer(response.status, body, date=now)
 
 
+def of(result: dict[str, Any], check: str, status: str | None = None) -> list[dict[str, Any]]:
+    """The findings of one check in one round, of one status when given."""
+    return [x for x in result["findings"] if x["check"] == check and status in {None, x["status"]}]
+
+
 def test_ten_percent_on_old_then_writes_on_both_then_the_end(night: Night) -> None:
     cutover = night.plan()
     preflight = night.before(cutover)
@@ -214,43 +221,49 @@ def test_ten_percent_on_old_then_writes_on_both_then_the_end(night: Night) -> No
 
     night.users.old, night.users.new = 1, 9
     night.users.rows_new = 1
-    time.sleep(2)
-    result = cutover("watch", "--until-done", "--timeout", "8s")
-    for check in ("dns.authority-converged", "dns.resolvers-converged", "origin.user-path"):
-        assert result.findings(check, "pass"), f"{check}: DNS is all green"
-    assert result.code == 3, result.out
-    share = result.findings("traffic.converged", "fail")[0]["measured"]["share"]
-    assert share == pytest.approx(0.1, abs=0.01)
-    assert result.json["shares"]["requests"]["share"] == share
-    assert "stopped being free" in result.findings("database.rollback-safe")[0]["message"]
+    mixed = datetime.now(UTC)
+    with Watching(cutover, "--until-done") as watching:
+        seen = watching.until(lambda x: many_requests(x, mixed), "the share of many requests")
+        (share,) = (x["measured"]["share"] for x in of(seen, "traffic.converged", "fail"))
+        assert share == pytest.approx(0.1, abs=0.01)
+        assert seen["shares"]["requests"]["share"] == share
+        for check in ("dns.authority-converged", "dns.resolvers-converged", "origin.user-path"):
+            assert of(seen, check, "pass"), f"{check}: DNS is all green"
+        assert "stopped being free" in of(seen, "database.rollback-safe")[0]["message"]
+        assert {x["exit_code"] for x in watching.rounds} <= {3, 4}
     assert cutover("done").code == 3
 
-    watching = cutover.start("watch", "--until-done", "--timeout", "30s")
-    assert watching.stdout is not None
-    assert json.loads(watching.stdout.readline())["exit_code"] in {3, 4}
-    night.users.rows_old = 1
-    began = time.monotonic()
-    last: dict[str, Any] = {}
-    while (line := watching.stdout.readline()) and last.get("exit_code") != 5:
-        last = json.loads(line)
-    assert close(watching) == 5
-    assert last["verdict"] == "split-brain"
-    assert time.monotonic() - began < 3 * INTERVAL + 4, "one interval, and what two rounds take"
+    with Watching(cutover, "--until-done") as watching:
+        watching.until(lambda x: x["exit_code"] == 3, "that traffic holds")
+        night.users.rows_old = 1
+        wait_until(lambda: night.rows_of_users("old") > 0, "a row in old", seconds=30)
+        written = datetime.now(UTC)
+        alarm = watching.until(lambda x: x["exit_code"] == 5, "the alarm")
+        assert watching.end() == 5
+    assert alarm["verdict"] == "split-brain"
+    later = [x for x in watching.rounds if datetime.fromisoformat(x["at"]) > written and x["exit_code"] != 5]
+    assert len(later) <= 2, "a round that was under way, and one in which Postgres had not yet told its counters"
     said = cutover("status", json=False).out.splitlines()
     assert "SPLIT-BRAIN" in said[0]
     assert said[1].strip() == "cutover fence"
 
     night.users.rows_old = night.users.rows_new = night.users.old = 0
     time.sleep(1)
-    quiet = cutover("watch", "--until-done", "--timeout", "10s")
+    quiet = cutover("watch", "--until-done", "--timeout", "6s")
     assert quiet.code == 5, "quiet minutes do not bring back a row"
+
+
+def many_requests(seen: dict[str, Any], since: datetime) -> bool:
+    """Whether a share is told that is made of nothing older, and of enough."""
+    told = [x["measured"] for x in of(seen, "traffic.converged", "fail") if "since" in x["measured"]]
+    return any(datetime.fromisoformat(x["since"]) >= since and x["requests"] >= 600 for x in told)
 
 
 def test_the_last_request_gone_and_the_soak_passed_is_the_end(night: Night) -> None:
     cutover = night.plan()
     night.before(cutover)
     night.users.new, night.users.rows_new = 9, 1
-    result = cutover("watch", "--until-done", "--timeout", "60s")
+    result = cutover("watch", "--until-done", "--timeout", "85s")
     assert result.code == 0, [x for x in result.json["findings"] if x["status"] not in {"pass", "skip"}]
     (share,) = [x for x in result.findings("traffic.converged", "pass") if x["subject"] == "requests"]
     assert share["measured"]["share"] <= 0.001
@@ -259,12 +272,6 @@ def test_the_last_request_gone_and_the_soak_passed_is_the_end(night: Night) -> N
     assert done.code == 0, [x for x in done.json["findings"] if x["status"] not in {"pass", "skip"}]
     agents = {agent for _, agent in night.world.old.counts}
     assert any(agent.startswith("cutover-sentinel/") for agent in agents)
-
-
-def close(watching: subprocess.Popen[str]) -> int:
-    """Let a watch end, and return how it did."""
-    watching.communicate(timeout=30)
-    return watching.returncode
 
 
 def hurt(night: Night, how: str) -> None:
@@ -297,54 +304,45 @@ TROUBLES = {
 @pytest.mark.parametrize("how", TROUBLES)
 def test_what_blinds_the_gate_in_mid_soak_is_named_and_never_done(night: Night, how: str) -> None:
     check, words = TROUBLES[how]
-    cutover = night.plan(soak="60s")
+    cutover = night.plan(soak="10m")
     night.before(cutover)
     night.users.new, night.users.rows_new = 9, 1
-    watching = cutover.start("watch", "--until-done", "--timeout", "25s")
-    assert watching.stdout is not None
-    rounds: list[dict[str, Any]] = []
-    named: list[dict[str, Any]] = []
-    for line in watching.stdout:
-        rounds.append(json.loads(line))
-        if len(rounds) == 8:
-            hurt(night, how)
-        found = [x for x in rounds[-1]["findings"] if x["check"] == check and x["status"] == "inconclusive"]
-        if len(rounds) > 8 and (named := [x for x in found if words in x["message"]]):
-            watching.send_signal(signal.SIGINT)
-            break
-    close(watching)
-    before = [x["status"] for x in rounds[7]["findings"] if x["check"] == check]
-    assert "inconclusive" not in before, rounds[7]["findings"]
-    assert named, [[x["message"] for x in each["findings"] if x["check"] == check] for each in rounds]
-    assert all(each["exit_code"] != 0 for each in rounds)
+    with Watching(cutover, "--until-done") as watching:
+        watching.until(lambda x: all_seen(x, check), "that all is seen")
+        hurt(night, how)
+        watching.until(
+            lambda x: any(words in found["message"] for found in of(x, check, "inconclusive")), f"{check}: {words}"
+        )
+    assert all(each["exit_code"] != 0 for each in watching.rounds)
     assert cutover("done").code in {3, 4}
+
+
+def all_seen(seen: dict[str, Any], check: str) -> bool:
+    """Whether a check speaks, and neither it nor a source of traffic is in the dark."""
+    found = of(seen, check)
+    return bool(found) and not any(x["status"] == "inconclusive" for x in (*found, *of(seen, "traffic.visible")))
 
 
 @pytest.mark.parametrize("lossless", [True, False], ids=["renamed", "truncated"])
 def test_a_log_that_is_rotated_in_mid_soak(night: Night, lossless: bool) -> None:
     log = night.world.folder / "old.log"
     source = {"source": "access_log", "old": str(log), "new": str(night.world.folder / "new.log")}
-    cutover = night.plan(soak="60s", traffic=[source])
+    cutover = night.plan(soak="10m", traffic=[source])
     night.before(cutover)
     night.users.new, night.users.rows_new = 9, 1
-    watching = cutover.start("watch", "--until-done", "--timeout", "20s")
-    assert watching.stdout is not None
-    seen: list[tuple[str, str]] = []
-    for count, line in enumerate(watching.stdout, 1):
-        if count == 8:
-            rotate(log, lossless=lossless)
-        seen += [
-            (x["status"], x["message"])
-            for x in json.loads(line)["findings"]
-            if x["check"] == "traffic.converged" and x["subject"] == "requests" and count > 8
-        ]
-    close(watching)
-    unseen = [message for status, message in seen if status == "inconclusive"]
-    if lossless:
-        assert seen
-        assert not unseen
-    else:
-        assert any("truncated" in message for message in unseen), seen
+    with Watching(cutover, "--until-done") as watching:
+        watching.until(lambda x: all_seen(x, "traffic.converged"), "that all is seen")
+        rotate(log, lossless=lossless)
+        seen = len(watching.rounds)
+        if lossless:
+            watching.until(lambda _: len(watching.rounds) >= seen + 8, "eight rounds more")
+            unseen = [of(x, "traffic.converged", "inconclusive") for x in watching.rounds[seen:]]
+            assert not [x["message"] for found in unseen for x in found if x["subject"] == "requests"]
+        else:
+            watching.until(
+                lambda x: any("truncated" in found["message"] for found in of(x, "traffic.converged", "inconclusive")),
+                "that the log was truncated",
+            )
 
 
 def rotate(log: Path, *, lossless: bool) -> None:

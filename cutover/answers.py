@@ -10,9 +10,13 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Network
 
 from cutover.observations.dns import Outcome, Record, Reply
 from cutover.plan_values import Member, address_of
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""The well-known prefix (RFC 6052 2.1); resolvers that synthesize answers with it: RFC 6147."""
 
 _DUALSTACK = "dualstack."
 _HINTS = re.compile(r"\bipv[46]hint=\"?([0-9A-Fa-f:.,]+)")
@@ -50,7 +54,8 @@ class Sides:
     Attributes:
         remembered_old: every address that was ever seen behind an old target (load balancers rotate).
         remembered_new: the same for new targets, as their own authorities gave them: an alias record (Route 53)
-            shows addresses only. An address seen behind both sides is old.
+            shows addresses only. An address seen behind both sides (one content network) is old, unless the
+            answer's own chain tells.
     """
 
     old: tuple[Member, ...]
@@ -101,10 +106,12 @@ class Sides:
         Terminal addresses come first, then the last declared CNAME target; the address hints of an HTTPS
         record count as addresses (RFC 9460).
         """
-        addresses, targets = _ends(records, rtype)
-        by_target = next((side for target in reversed(targets) if (side := self.of_target(target))), None)
+        given = tuple(records)
+        addresses, targets = _ends(given, rtype)
+        owners = [record.owner for record in given if record.rtype == rtype]
+        by_target = next((side for target in reversed(targets + owners) if (side := self.of_target(target))), None)
         if addresses:
-            return _together({self.of_address(address) or by_target or Answer.OTHER for address in addresses})
+            return _together({self._of_end(address, by_target) for address in addresses})
         if by_target is not None:
             return by_target
         if targets:
@@ -112,6 +119,13 @@ class Sides:
         if self.new and not self.declared_new_for(rtype):
             return Answer.NEW
         return Answer.NODATA
+
+    def _of_end(self, address: str, by_target: Answer | None) -> Answer:
+        """Return the side of a terminal address; one that serves behind both sides' targets is the chain's."""
+        shared = address in self.remembered_old and address in self.remembered_new
+        if shared and by_target is not None:
+            return by_target
+        return self.of_address(address) or by_target or Answer.OTHER
 
     def of_data(self, rtype: str, values: Iterable[str], alias: str = "") -> Answer:
         """Return the class of a record set as its provider shows it: its values, or the target of an alias."""
@@ -183,8 +197,14 @@ def _ends(records: Iterable[Record], rtype: str) -> tuple[list[str], list[str]]:
                 targets.append(words[1].lower())
             addresses.extend(x for hint in _HINTS.findall(record.data) for x in hint.split(",") if x)
         elif record.rtype == rtype and rtype in {"A", "AAAA"}:
-            addresses.append(record.data)
+            addresses.append(_reached(record.data))
     return addresses, targets
+
+
+def _reached(address: str) -> str:
+    """Return where an address leads: through the NAT64 prefix, as DNS64 resolvers hand out, to an IPv4 address."""
+    ip = address_of(address)
+    return str(IPv4Address(int(ip) & 0xFFFFFFFF)) if ip is not None and ip in _NAT64 else address
 
 
 def _together(sides: set[Answer]) -> Answer:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutover.answers import Answer, Sides
+from cutover.answers import Answer, Sides, addresses_in
 from cutover.observations.dns import Outcome, Record, Reply
 from cutover.plan_values import Member
 from tests.checks.kit import NAME, NEW, NEW6, OLD, OLD6, STRANGER, ZONE, a, cname, reply
@@ -119,6 +119,21 @@ def test_a_chain_that_ends_in_nothing_is_an_empty_answer_when_the_end_says_so() 
 def test_an_address_seen_behind_both_sides_is_old() -> None:
     both = Sides((Member.parse(OLD_TARGET),), (Member.parse(NEW_TARGET),), {STRANGER}, {STRANGER})
     assert both.of_records([a(STRANGER)], "A") is Answer.OLD
+
+
+def test_an_address_behind_both_sides_is_the_chains_where_that_is_shown() -> None:
+    both = Sides((Member.parse(OLD_TARGET),), (Member.parse(NEW_TARGET),), {STRANGER}, {STRANGER})
+    assert both.of_records([cname(NEW_TARGET), a(STRANGER, owner=NEW_TARGET)], "A") is Answer.NEW
+    assert both.of_records([cname(OLD_TARGET), a(STRANGER, owner=OLD_TARGET)], "A") is Answer.OLD
+    assert both.of_records([a(STRANGER, owner=NEW_TARGET)], "A") is Answer.NEW
+    assert sides().of_records([cname(NEW_TARGET), a(BEHIND_OLD, owner=NEW_TARGET)], "A") is Answer.OLD
+
+
+@pytest.mark.parametrize(("address", "expected"), [(OLD, Answer.OLD), (NEW, Answer.NEW), (STRANGER, Answer.OTHER)])
+def test_what_a_dns64_resolver_makes_up_leads_where_the_ipv4_address_does(address: str, expected: Answer) -> None:
+    made = [a(f"64:ff9b::{address}")]
+    assert sides().of_records(made, "AAAA") is expected
+    assert addresses_in(made, "AAAA") == (address,)
 
 
 _RECORDS = st.lists(

@@ -8,7 +8,7 @@ import pytest
 
 from cutover.answers import Answer
 from cutover.folds.authority import RRset
-from cutover.observations.dns import Outcome, Record, Reply
+from cutover.observations.dns import Outcome, Record, Reply, TargetAddresses
 from tests.checks.kit import NAME, NEW, NEW6, OLD, STRANGER, TIMEOUT, Story, a, authority, cname, make_plan, reply, t
 
 
@@ -98,6 +98,20 @@ def test_a_declared_new_target_that_leads_back_to_old_is_not_new() -> None:
         authority(0, reply(a(OLD, owner=target)), name=target, hop=2),
     )
     assert {x.answer for x in story.evidence.authority.sightings(NAME)["A"]} == {Answer.OLD}
+
+
+def test_one_content_network_may_serve_behind_both_targets() -> None:
+    old, new = "d111.cloudfront.net.", "d222.cloudfront.net."
+    story = Story(make_plan(old=[old], new=[new]))
+    for at, target in ((0, old), (100, new)):
+        behind = [
+            TargetAddresses(at=t(at), name=NAME, side=x, target=y, addresses=(STRANGER,))
+            for x, y in (("old", old), ("new", new))
+        ]
+        hop = authority(at, reply(a(STRANGER, owner=target)), name=target, hop=2, in_plan=False, zone="cloudfront.net.")
+        story.round(at, authority(at, reply(cname(target))), hop, *behind)
+        expected = Answer.OLD if target == old else Answer.NEW
+        assert {x.answer for x in story.evidence.authority.sightings(NAME)["A"]} == {expected}
 
 
 def test_a_vendors_hop_below_the_switch_is_no_old_version() -> None:

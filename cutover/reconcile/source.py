@@ -27,6 +27,7 @@ class ScanPlan:
 
     Attributes:
         first: columns as old and base are compared; ``second``: as new and base are compared.
+        own_numeric, wide: see :func:`cutover.reconcile.hashing.row_hash`.
     """
 
     first: tuple[str, ...]
@@ -37,6 +38,7 @@ class ScanPlan:
     transcode: bool
     retyped: frozenset[str]
     own_numeric: frozenset[str] = frozenset()
+    wide: frozenset[str] = frozenset()
 
     @property
     def two(self) -> bool:
@@ -54,6 +56,7 @@ class ScanPlan:
             transcode=self.transcode,
             retyped=self.retyped,
             own_numeric=self.own_numeric,
+            wide=self.wide,
         )
 
     def expressions(self, raw: RawTable, side: Side) -> Expressions:
@@ -69,6 +72,7 @@ class ScanPlan:
                 integer=self.integer_key,
                 transcode=self.transcode,
                 retyped=self.retyped,
+                wide=self.wide,
             )
         indexed = any(unique.columns == self.key and not unique.partial for unique in raw.uniques)
         return Expressions(key=key, first=first, second=second, by_key=self.integer_key and indexed)
@@ -254,9 +258,7 @@ class Sources:
                 retyped.add(column.name)
         # Generated columns follow from others, and a dump lacks them: they decide nothing.
         derived = {column.name for raw in raws for column in raw.columns if column.generated}
-        first = tuple(
-            each for each in table.column_names if each not in table.columns_only_new and each not in derived
-        )
+        first = tuple(each for each in table.column_names if each not in table.columns_only_new and each not in derived)
         second = tuple(
             each for each in first if each not in table.columns_only_old and each not in table.columns_not_in_base
         )
@@ -283,6 +285,12 @@ class Sources:
                 if all(_is_plain_numeric(raw.column(name)) for raw in raws)
                 and (held is None or table.name not in held or isinstance(self.base, UrlBase))
             ),
+            wide=frozenset(
+                column.name
+                for raw in raws
+                for column in raw.columns
+                if column.base_type == "int8" and column.type_class != "A"
+            ),
         )
 
     def reader(self, side: Side, table: Table, plan: ScanPlan) -> Reader:
@@ -301,9 +309,7 @@ class Sources:
 
     def instants(self) -> str:
         """What tells this state of all sides from any other."""
-        return " | ".join(
-            [instant(self.old), instant(self.new), self.base.instant() if self.base else "no base"]
-        )
+        return " | ".join([instant(self.old), instant(self.new), self.base.instant() if self.base else "no base"])
 
     def close(self) -> None:
         """End every session."""

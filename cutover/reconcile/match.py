@@ -3,7 +3,8 @@
 The databases are copies of one another, so most rows meet their counterparts within the same part of the
 scan: what is the same on all sides is dropped at once, what differs is handed on, and only rows that still
 wait for a counterpart are held. If too many wait (the copies lie in another order), all waiting rows go to
-partition files by key and are matched partition by partition at the end.
+partition files by key and are matched partition by partition at the end. Rows meet through a table addressed
+by bits of the key: their order does not matter, and nothing is sorted unless rows of one side share a number.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ import numpy.typing as npt
 from cutover.reconcile.reader import Int64s, Records, no_records
 
 _HELD = 1_500_000
-_FRESH = 250_000
+_FRESH = 100_000
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_OTHER_MIX = np.uint64(0xC2B2AE3D27D4EB4F)
+_PROBES = (None, _MIX, _OTHER_MIX)
+"""How a key finds its place: its low bits, which are best for keys without gaps and for hashes, then mixed."""
 _SPILLED = np.dtype([("key", "<i8"), ("first", "<i8"), ("second", "<i8"), ("position", "<i8"), ("side", "<i8")])
 
 
@@ -40,7 +44,6 @@ class Candidates(NamedTuple):
     positions: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     second: npt.NDArray[np.int64]
-
 
     def part(self, start: int, end: int) -> Candidates:
         """Return some of the groups."""
@@ -76,9 +79,7 @@ class Matcher:
             ``second`` on side 1 is 1 (see ``xmindiff``); ``None`` before there is one.
     """
 
-    def __init__(
-        self, sides: int, *, keyless: bool, folder: Path, held: int = _HELD, expected: int = 0
-    ) -> None:
+    def __init__(self, sides: int, *, keyless: bool, folder: Path, held: int = _HELD, expected: int = 0) -> None:
         self._sides = sides
         self._keyless = keyless
         self._held = held
@@ -102,15 +103,17 @@ class Matcher:
     def add(self, chunks: Sequence[Records]) -> Candidates:
         """Take more rows of each side; return complete groups that differ (others may follow later)."""
         both: Sequence[Records] = [_joined(wait, chunk) for wait, chunk in zip(self._fresh, chunks, strict=True)]
-        aligned, rest = (None, both) if self._keyless else self._without_aligned(both)
-        found = _no_candidates(self._sides) if aligned is None else aligned
+        met, rest = (None, both) if self._keyless else self._met(both)
+        found = _no_candidates(self._sides) if met is None else met
         self._fresh = list(rest)
         if _count(rest) > max(_FRESH, _count(self._settled) // 2):
-            # Sorting is for rows that lie in another order. Those that have waited for long are looked at again
-            # only now and then: else each round would pay for them.
-            more, self._settled = self._settle_sorted(
-                [_joined(a, b) for a, b in zip(self._settled, rest, strict=True)]
-            )
+            # Those that have waited for long are looked at again only now and then: else each round would pay
+            # for them.
+            waiting = [_joined(a, b) for a, b in zip(self._settled, rest, strict=True)]
+            more, left = (None, waiting) if self._keyless else self._met(waiting)
+            if more is None:
+                more, left = self._settle_sorted(waiting)
+            self._settled = list(left)
             self._fresh = [no_records() for _ in range(self._sides)]
             found = _both(found, more)
         if self.waiting > self._held:
@@ -149,9 +152,9 @@ class Matcher:
 
     def _settle(self, records: Sequence[Records]) -> tuple[Candidates, list[Records]]:
         """Split into complete groups that differ, and rows that wait; complete equal groups are dropped."""
-        aligned, records = (None, records) if self._keyless else self._without_aligned(records)
+        met, records = (None, records) if self._keyless else self._met(records)
         found, rest = self._settle_sorted(records)
-        return (found if aligned is None else _both(aligned, found)), rest
+        return (found if met is None else _both(met, found)), rest
 
     def _settle_sorted(self, records: Sequence[Records]) -> tuple[Candidates, list[Records]]:
         sides = self._sides
@@ -194,22 +197,17 @@ class Matcher:
         rest = [_taken(each, back[start:end]) for each, start, end in zip(records, bounds, bounds[1:], strict=False)]
         return candidates, rest
 
-    def _without_aligned(self, records: Sequence[Records]) -> tuple[Candidates | None, Sequence[Records]]:
-        """Settle rows that lie in the same order on every side, without sorting: the usual case of copies."""
+    def _met(self, records: Sequence[Records]) -> tuple[Candidates | None, Sequence[Records]]:
+        """Settle groups of which every side has its row here; ``None`` when rows of one side share a number."""
         base = records[0]
-        size = len(base.key)
-        if size == 0 or any(len(each.key) == 0 for each in records):
-            return None, records
+        if any(len(each.key) == 0 for each in records):
+            return _no_candidates(self._sides), records
         partner = []
         for other in records[1:]:
-            index = _alignment(other.key, base.key)
-            matched = np.flatnonzero(index >= 0)
-            of_base = np.full(size, -1, np.int64)
-            of_base[index[matched]] = matched
-            if np.count_nonzero(of_base >= 0) != len(matched):
-                # Two rows of a side share a number: only their values can tell them apart.
+            index = _partners(base.key, other.key)
+            if index is None:
                 return None, records
-            partner.append(of_base)
+            partner.append(index)
         complete = partner[0] >= 0
         for each in partner[1:]:
             complete &= each >= 0
@@ -261,9 +259,7 @@ class Matcher:
         firsts[group[plain], side[plain]] = first[plain]
         seconds[group[plain], side[plain]] = second[plain]
         single = ~shared
-        candidates = Candidates(
-            distinct[single], there[single], positions[single], firsts[single], seconds[single]
-        )
+        candidates = Candidates(distinct[single], there[single], positions[single], firsts[single], seconds[single])
         return candidates, Leftover(key[in_shared], side[in_shared], position[in_shared])
 
 
@@ -314,46 +310,44 @@ def _taken(records: Records, keep: npt.NDArray[np.bool_]) -> Records:
     return Records(key, first, second, key if records.position is records.key else records.position[keep])
 
 
-def _alignment(keys: Int64s, base: Int64s) -> Int64s:
-    """For each key, where the same key lies in ``base``, or -1; only keys in the same order are found.
+def _partners(keys: Int64s, other: Int64s) -> Int64s | None:
+    """For each key, where the same key lies in ``other``, or -1; ``None`` when ``other`` has one of them twice.
 
-    A sixteenth of the keys serve as anchors and are looked up by sorting. Between two anchors all keys have
-    the same distance to their counterparts, but for rows inserted or deleted in between: the distance is
-    tried once from the anchor before and once from the one after.
+    Each key claims a place in a table, the other side's keys look there, and what they find is compared. Of
+    keys that claim one place the last one has it: the others try again elsewhere. The few that never get a place
+    of their own are not found this time.
     """
-    size = len(keys)
-    found = np.full(size, -1, np.int64)
-    mine, theirs = _anchors(keys), _anchors(base)
-    if not len(mine) or not len(theirs):
-        return found
-    order = np.argsort(base[theirs], kind="stable")
-    ordered = base[theirs][order]
-    at = np.minimum(np.searchsorted(ordered, keys[mine]), len(ordered) - 1)
-    hit = ordered[at] == keys[mine]
-    anchors, distance = mine[hit], theirs[order[at[hit]]] - mine[hit]
-    if not len(anchors):
-        return found
-    index = np.arange(size)
-    spans = np.diff(np.concatenate([[0], anchors[1:], [size]]))
-    forward = index + np.repeat(distance, spans)
-    good = _same_at(keys, base, forward)
-    found[good] = forward[good]
-    open_ = np.flatnonzero(~good)
-    spans = np.diff(np.concatenate([[0], anchors[:-1] + 1, [size]]))
-    backward = open_ + np.repeat(distance, spans)[open_]
-    good = _same_at(keys[open_], base, backward)
-    found[open_[good]] = backward[good]
+    found = np.full(len(keys), -1, np.int64)
+    mine: Int64s | None = None
+    theirs: Int64s | None = None
+    for mix in _PROBES:
+        some = keys if mine is None else keys[mine]
+        those = other if theirs is None else other[theirs]
+        bits = len(some).bit_length() + 1
+        table = np.zeros(1 << bits, np.int64)
+        table[_places(some, bits, mix)] = np.arange(len(some))
+        there = table[_places(those, bits, mix)]
+        equal = some[there] == those
+        hits = np.flatnonzero(equal)
+        there = there[hits]
+        if mine is not None and theirs is not None:
+            there, hits = mine[there], theirs[hits]
+        before = np.count_nonzero(found >= 0)
+        found[there] = hits
+        if np.count_nonzero(found >= 0) != before + len(hits):
+            # Two rows of a side share a number: only their values can tell them apart.
+            return None
+        mine = np.flatnonzero(found < 0)
+        theirs = np.flatnonzero(~equal) if theirs is None else theirs[~equal]
+        if not len(mine) or not len(theirs):
+            break
     return found
 
 
-def _anchors(keys: Int64s) -> Int64s:
-    return np.flatnonzero((keys.view(np.uint64) * _MIX) >> np.uint64(60) == 0)
-
-
-def _same_at(keys: Int64s, base: Int64s, index: Int64s) -> npt.NDArray[np.bool_]:
-    inside: npt.NDArray[np.bool_] = (index >= 0) & (index < len(base))
-    inside &= base[np.where(inside, index, 0)] == keys
-    return inside
+def _places(keys: Int64s, bits: int, mix: np.uint64 | None) -> npt.NDArray[np.int64]:
+    if mix is None:
+        return keys & np.int64((1 << bits) - 1)
+    return ((keys.view(np.uint64) * mix) >> np.uint64(64 - bits)).view(np.int64)
 
 
 def _complete_groups(key: Int64s, side: Int64s, rank: Int64s | None, sides: int) -> Int64s:

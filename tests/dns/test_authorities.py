@@ -288,12 +288,12 @@ def test_many_names_of_a_silent_zone_take_no_longer_than_one(own: Authority) -> 
     own.servers["ns2"].pause()
     began = time.monotonic()
     try:
-        seen = see(own, *(f"n{number}.example.com" for number in range(12)), deadline=0.3)
+        seen = see(own, *(f"n{number}.example.com" for number in range(40)), deadline=0.3)
     finally:
         own.servers["ns1"].resume()
         own.servers["ns2"].resume()
     assert all(each.error for each in seen if isinstance(each, NameSeen))
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 12, "one after the other they would take 24 s"
 
 
 def test_empty_answer_of_a_lame_server_is_no_nodata(own: Authority) -> None:

@@ -121,7 +121,7 @@ def test_an_interrupted_watch_says_where_things_stand(world: World, number: sign
     began = time.monotonic()
     running.send_signal(number)
     _, err = running.communicate(timeout=20)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert running.returncode == 130
     last = err.strip().splitlines()[-1]
     assert "interrupted" in last

@@ -92,7 +92,7 @@ def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     with pytest.raises(UnseenError) as raised:
         run(tmp_path, program, timeout=0.5)
     assert raised.value.sight is Sight.UNREACHABLE
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     child = int((tmp_path / "child").read_text())
     for _ in range(100):
         try:

@@ -7,7 +7,7 @@ not converged (DESIGN.md 5).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Network
@@ -100,16 +100,18 @@ class Sides:
         behind = {address.version for text in self.remembered_new if (address := address_of(text)) is not None}
         return any(x.target is not None for x in self.new) and (not behind or version in behind)
 
-    def of_records(self, records: Iterable[Record], rtype: str) -> Answer:
+    def of_records(self, records: Iterable[Record], rtype: str, alias: str = "") -> Answer:
         """Return the class of an answer section.
 
-        Terminal addresses come first, then the last declared CNAME target; the address hints of an HTTPS
-        record count as addresses (RFC 9460).
+        Terminal addresses come first, then the last declared CNAME target, then the ``alias`` that stands in its
+        place unseen; the address hints of an HTTPS record count as addresses (RFC 9460).
         """
         given = tuple(records)
         addresses, targets = _ends(given, rtype)
         owners = [record.owner for record in given if record.rtype == rtype]
-        by_target = next((side for target in reversed(targets + owners) if (side := self.of_target(target))), None)
+        by_target = next(
+            (side for target in reversed([alias, *targets, *owners]) if (side := self.of_target(target))), None
+        )
         if addresses:
             return _together({self._of_end(address, by_target) for address in addresses})
         if by_target is not None:
@@ -135,7 +137,19 @@ class Sides:
         records = [Record("", kind, 0, value) for value in values]
         return self.of_records(records, "A" if kind == "CNAME" else kind)
 
-    def of_reply(self, reply: Reply, rtype: str) -> Answer:
+    def behind_alias(self, reply: Reply, rtype: str) -> Mapping[str, Answer]:
+        """Return the declared targets that may stand hidden behind a reply, by their side; empty when none can.
+
+        An alias record (Route 53, or "flattened" elsewhere) shows the addresses of its target alone, and a content
+        network gives each resolver others.
+        """
+        hidden = rtype in {"A", "AAAA"} and bool(addresses_in(reply.answer, rtype))
+        if not hidden or self.of_reply(reply, rtype) is not Answer.OTHER:
+            return {}
+        sides = ((self.old, Answer.OLD), (self.new, Answer.NEW))
+        return {x.target: side for members, side in sides for x in members if x.target is not None}
+
+    def of_reply(self, reply: Reply, rtype: str, alias: str = "") -> Answer:
         """Return the class of one server's reply."""
         match reply.outcome:
             case Outcome.TIMEOUT | Outcome.UNREACHABLE:
@@ -148,7 +162,7 @@ class Sides:
             case "NOERROR" if _is_referral(reply):
                 return Answer.REFUSED
             case "NOERROR":
-                answer = self.of_records(reply.answer, rtype)
+                answer = self.of_records(reply.answer, rtype, alias)
                 return self.of_records((), rtype) if answer is Answer.OTHER and _ends_in_nothing(reply) else answer
             case "NXDOMAIN":
                 return Answer.NXDOMAIN

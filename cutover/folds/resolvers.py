@@ -15,8 +15,8 @@ from cutover.observations.dns import (
     InterceptionSeen,
     PanelSeen,
     Record,
-    Reply,
     Resolver,
+    ResolverAnswer,
     ResolverAnswers,
     Transport,
 )
@@ -127,11 +127,12 @@ class ResolverFold:
         if seen.name not in self._sides:
             return
         sides = self._sides.of(seen.name)
-        for resolver, reply in seen.answers:
+        for given in seen.answers:
+            resolver, reply = given.resolver, given.reply
             if self._intercepted and resolver in self._plain:
                 continue
             key = (resolver, seen.name, seen.rtype)
-            standing = _next(self._standing.get(key), reply, seen, sides)
+            standing = _next(self._standing.get(key), given, seen, sides)
             self._standing[key] = standing
             if standing.now.leads_to_old and reply.answer and self._could_be_left_over(seen.name, standing):
                 self._note_cached(seen, to_the_switch(reply.answer, sides))
@@ -171,8 +172,9 @@ def to_the_switch(records: tuple[Record, ...], sides: Sides) -> tuple[Record, ..
     return records
 
 
-def _next(before: Standing | None, reply: Reply, seen: ResolverAnswers, sides: Sides) -> Standing:
-    answer = sides.of_reply(reply, seen.rtype)
+def _next(before: Standing | None, given: ResolverAnswer, seen: ResolverAnswers, sides: Sides) -> Standing:
+    reply = given.reply
+    answer = sides.of_reply(reply, seen.rtype, given.alias)
     last_old = before.last_old if before else None
     if answer.leads_to_old:
         last_old = seen.at

@@ -31,7 +31,7 @@ class SidesFold:
                 self._behind_new[name].update(addresses)
             case ResolverAnswers(name=name, rtype=rtype, answers=answers) if name in self._behind_old:
                 for answer in answers:
-                    self._learn(name, answer.reply.answer, rtype)
+                    self._learn(name, answer.reply.answer, rtype, answer.alias)
             case AuthorityAnswers(of=name, rtype=rtype, answers=authority_answers) if name in self._behind_old:
                 for given in authority_answers:
                     self._learn(name, given.reply.answer, rtype)
@@ -65,9 +65,9 @@ class SidesFold:
         behind = sorted(sides.remembered_old) if side == "old" else []
         return tuple(dict.fromkeys(declared + behind))
 
-    def _learn(self, name: str, records: tuple[Record, ...], rtype: str) -> None:
+    def _learn(self, name: str, records: tuple[Record, ...], rtype: str, alias: str = "") -> None:
         sides = self.of(name)
-        targets = targets_in(records, rtype)
+        targets = (alias, *targets_in(records, rtype))
         declared = [side for target in targets if (side := sides.of_target(target))]
         if declared and declared[-1] is Answer.OLD:
             self._remember(name, addresses_in(records, rtype))

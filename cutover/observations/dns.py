@@ -125,10 +125,16 @@ class PanelSeen(Observation):
 
 
 class ResolverAnswer(NamedTuple):
-    """A panel member (by :attr:`Resolver.id`) and its reply."""
+    """A panel member (by :attr:`Resolver.id`) and its reply.
+
+    Attributes:
+        alias: a declared target for which the same member gives these addresses: what an alias record hides, "" when
+            nothing is hidden or it was not found.
+    """
 
     resolver: str
     reply: Reply
+    alias: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

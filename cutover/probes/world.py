@@ -26,6 +26,7 @@ from cutover.observations.dns import (
 from cutover.observations.gate import SideFound
 from cutover.observations.provider import TrailHistory
 from cutover.plan import Plan
+from cutover.probes.dns.aliases import uncover
 from cutover.probes.dns.authorities import AuthorityRound, DeclaredTarget
 from cutover.probes.dns.engine import Engine
 from cutover.probes.dns.interception import intercepted
@@ -160,7 +161,9 @@ class World:
         ]
 
     def _poll_deadline(self) -> float:
-        questions = sum(len(entry.polled_types()) for entry in self._plan.name)
+        hidden = [sum(x.target is not None for x in (*entry.old, *entry.new)) for entry in self._plan.name]
+        asked = zip(self._plan.name, hidden, strict=True)
+        questions = sum(len(entry.polled_types()) * (1 + targets) for entry, targets in asked)
         largest = max(Counter(resolver.operator for resolver in self._resolvers).values())
         return DNS_DEADLINE + 2 * largest * (questions + 1) / self._plan.dns.max_rate
 
@@ -171,7 +174,10 @@ class World:
             self._panel = await self._calibrated(evidence)
             seen.append(self._panel)
         members = [x.resolver for x in self._panel.members if not x.dropped]
-        seen += await poll(self._engine, members, questions, clock=self._clock)
+        given = await poll(self._engine, members, questions, clock=self._clock)
+        seen += await uncover(
+            self._engine, members, given, lambda name, rtype, reply: evidence.sides.of(name).behind_alias(reply, rtype)
+        )
         return seen
 
     async def _calibrated(self, evidence: Evidence) -> PanelSeen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cutover.answers import Answer
-from cutover.observations.dns import Record, TargetAddresses
+from cutover.observations.dns import Record, ResolverAnswer, ResolverAnswers, TargetAddresses
 from cutover.observations.gate import SideFound
 from tests.checks.kit import (
     NAME,
@@ -82,6 +82,20 @@ def test_addresses_behind_a_new_target_are_new_and_a_failed_look_up_teaches_noth
     assert story.evidence.sides.of(NAME).of_address(STRANGER) is None
     story.round(10, behind("new", STRANGER, target=NEW_TARGET))
     assert story.evidence.sides.of(NAME).of_address(STRANGER) is Answer.NEW
+
+
+def test_addresses_that_a_resolver_gives_behind_a_hidden_old_target_are_old_for_all() -> None:
+    story = Story(make_plan(old=[TARGET], new=[NEW_TARGET]))
+    given = tuple(
+        ResolverAnswer(id, reply(a(address)), alias)
+        for id, address, alias in (("r1", STRANGER, TARGET), ("r2", "192.0.2.98", NEW_TARGET))
+    )
+    seen = ResolverAnswers(at=t(0), name=NAME, rtype="A", answers=given)
+    story.round(0, panel(0, resolver("r1"), resolver("r2")), seen)
+    assert story.evidence.sides.of(NAME).of_address(STRANGER) is Answer.OLD
+    assert story.evidence.sides.of(NAME).of_address("192.0.2.98") is None
+    standings = [story.evidence.resolvers.standing(id, NAME, "A") for id in ("r1", "r2")]
+    assert [x.now for x in standings if x is not None] == [Answer.OLD, Answer.NEW]
 
 
 def test_a_new_target_with_one_family_alone_wants_nodata_for_the_other() -> None:

@@ -286,6 +286,24 @@ def test_a_name_that_is_to_be_made_is_asked_of_no_resolver(world: World, start: 
     assert classes[world.resolvers["plain"].at] == "new"
 
 
+def test_what_an_alias_record_hides_is_found_at_the_resolver_that_gave_it(world: World, start: Start) -> None:
+    """Only addresses are seen, and another part of the world gets others for the same target."""
+    lower_and_age(world)
+    world.authority.edit(ZONE, {("old-lb", "A"): (1, (world.old.address,)), ("new-lb", "A"): (1, (world.new.address,))})
+    everything = constant("192.0.2.77")
+
+    def elsewhere(packet: bytes) -> list[bytes]:
+        return [] if b"old-lb" in packet else everything(packet)
+
+    with Impostor(elsewhere) as one, Impostor(everything) as liar:
+        panel = quick(world, more=[one.at, liar.at])
+        cutover = start(panel, old=[f"old-lb.{ZONE}"], new=[f"new-lb.{ZONE}"])
+        rows = cutover("watch", "--once").json["resolvers"]
+    classes = {x["resolver"]: x["class"] for x in rows}
+    assert classes[one.at] == "new"
+    assert classes[liar.at] == "other"
+
+
 def test_a_plan_edited_in_mid_soak_restarts_the_soak(world: World, start: Start) -> None:
     lower_and_age(world)
     gate = {"interval": "1s", "soak": "3s", "traffic": "optional", "writes": "none"}

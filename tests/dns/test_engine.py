@@ -218,7 +218,8 @@ def test_ids_and_ports_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udp, "_SENDS_PER_SOCKET", 50)
     with Server(answering(LINE)) as server:
         use(lambda engine: engine.ask_all([Question(plain(server), NAME, "A")] * 1000))
-    ids = [int.from_bytes(wire[:2], "big") for wire, _ in server.received]
+    # A question that a busy machine asks twice keeps its id.
+    ids = [id for id, _ in {(int.from_bytes(wire[:2], "big"), source[1]) for wire, source in server.received}]
     ports = Counter(source[1] for _, source in server.received)
     assert len(ids) > 500
     assert len(set(ids)) > 0.95 * len(ids)

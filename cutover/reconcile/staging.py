@@ -80,8 +80,11 @@ class Stager:
             if rows and (rows + len(found) > self.batch_rows or size > BATCH_BYTES):
                 batch, rows, size = batch + 1, 0, 0
             components_seen += 1
-            steps = [step for step, _ in found]
-            first, last, levels = _first_of_row(steps), _last_of_row(steps), _levels(steps)
+            if len(found) == 1:
+                first, last, levels = _ALONE
+            else:
+                steps = [step for step, _ in found]
+                first, last, levels = _first_of_row(steps), _last_of_row(steps), _levels(steps)
             for position, (step, cols) in enumerate(found):
                 number += 1
                 place = (
@@ -122,7 +125,7 @@ class Stager:
         return (
             f"{place}\t{action}\t{'t' if first else 'f'}\t{'t' if last else 'f'}\t{step.count}\t{array_literal(cols)}"
             f"\t{key}\t{pre}\t{post}\t{array_literal(loose_pre)}\t{array_literal(loose_post)}\t{adds}"
-            f"\t{copy_text(delta)}\t{copy_text(json.dumps(refs, ensure_ascii=False) if refs else None)}\n"
+            f"\t{copy_text(delta)}\t{copy_text(json.dumps(refs, ensure_ascii=False)) if refs else NULL}\n"
         )
 
     def target_lines(self) -> Iterator[tuple[Any, ...]]:
@@ -186,9 +189,11 @@ def qualified(name: TableName) -> str:
     return ".".join('"' + part.replace('"', '""') + '"' for part in name)
 
 
+_ALONE = ({0}, {0}, [0])
+"""First, last and levels of a component of one step: most are."""
+
+
 def _first_of_row(steps: Sequence[Step]) -> set[int]:
-    if len(steps) == 1:
-        return {0}
     seen: set[tuple[object, ...]] = set()
     found: set[int] = set()
     for position, step in enumerate(steps):
@@ -254,7 +259,7 @@ _KNOWN = frozenset({str, type(None)})
 def _copied(cells: Cells | None, part: str, refs: list[dict[str, Any]]) -> tuple[str, list[int]]:
     """Return a row as one field of COPY's text format, and the positions that are left open; note references."""
     if cells is None:
-        return "\\N", []
+        return NULL, []
     if _KNOWN.issuperset(map(type, cells)):
         return _plain(cells) or copy_text(cells), []
     texts = [_text(cell, part, i, refs) for i, cell in enumerate(cells, 1)]
@@ -290,6 +295,7 @@ def _reference(new: NewId | str) -> dict[str, str]:
     return {"id": new}
 
 
+NULL = "\\N"
 _SPECIAL = re.compile(r'[\\"\t\n\r\x08\f\v]')
 _COPY_ESCAPES = str.maketrans(
     {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
@@ -299,7 +305,7 @@ _COPY_ESCAPES = str.maketrans(
 def copy_text(value: Any) -> str:
     r"""Return one field of COPY's text format (``\N`` for NULL, arrays as literals)."""
     if value is None:
-        return "\\N"
+        return NULL
     if isinstance(value, bool):
         return "t" if value else "f"
     if isinstance(value, list | tuple):
@@ -309,6 +315,8 @@ def copy_text(value: Any) -> str:
 
 def array_literal(values: Sequence[str | int | None]) -> str:
     """Return a one-dimensional array as Postgres reads it."""
+    if not values:
+        return "{}"
     return "{" + ",".join([_element(value) for value in values]) + "}"
 
 

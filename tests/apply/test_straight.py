@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,3 +167,21 @@ def test_a_trigger_that_takes_a_row_away_or_gives_it_another_key_is_noticed(make
     assert result.applied == 1
     assert {left.key: left.reason for left in result.left} == {("51",): "refused", ("52",): "refused"}
     assert rows(maker.url, "select id from things where id >= 50") == [(50,)]
+
+
+def test_one_bad_row_is_found_in_a_few_attempts(maker: Maker) -> None:
+    run(maker.url, "alter table things add constraint sane check (name <> 'bad')")
+    run(maker.url, f"alter database {maker.database} set track_functions = 'pl'")
+    bundle = maker.bundle(
+        [[maker.step("things", None, thing(100 + i, "bad" if i == 57 else ""))] for i in range(200)],
+    )
+    result = apply_bundle(bundle, maker.url, fence=fence())
+    assert (result.applied, [left.key for left in result.left]) == (199, [("157",)])
+    # Rehearsed, then done; 200 are halved eight times. A session tells its counts when it ends.
+    deadline = time.monotonic() + 30
+    while not (calls := rows(maker.url, "select calls from pg_stat_user_functions where funcname = 'work'")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert calls[0][0] <= 2 * 17
+    undone = undo_bundle(bundle, maker.url)
+    assert (undone.undone, undone.left) == (199, ())

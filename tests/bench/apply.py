@@ -11,6 +11,7 @@ unguarded and not undoable. Counts are asserted before any figure is printed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import multiprocessing
 import os
@@ -208,6 +209,10 @@ def main() -> None:
         )
         print(f"  {whole:,.0f} changes/s from start to end ({took['apply']:.1f} s: staging, rehearsal, result)")
         print(f"  {steady['cpu']:,.0f} changes per CPU second of the backend")
+        held = [then - now for (now, _, _), (then, _, _) in itertools.pairwise(batches)]
+        print(
+            f"  a batch holds its row locks for {statistics.median(held) * 1000:.0f} ms (max {max(held) * 1000:.0f} ms)"
+        )
         print(f"undo: {len(steps) / took['undo']:,.0f} changes/s ({took['undo']:.1f} s)")
         print(f"live writers before: {told(calm)}")
         print(f"  during the whole of it: {told(storm)}")

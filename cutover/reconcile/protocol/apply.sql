@@ -1,11 +1,17 @@
 -- What this transaction has written so far, by table (a partitioned one by its root), triggers included.
-CREATE OR REPLACE FUNCTION cutover.written() RETURNS jsonb LANGUAGE sql VOLATILE AS $body$
-    SELECT coalesce(jsonb_object_agg(root::text, jsonb_build_array(i, u, d)), '{}') FROM (
-        SELECT coalesce(pg_partition_root(relid)::oid, relid) AS root,
-               sum(n_tup_ins) AS i, sum(n_tup_upd) AS u, sum(n_tup_del) AS d
-        FROM pg_stat_xact_user_tables
-        WHERE schemaname <> 'cutover' AND n_tup_ins + n_tup_upd + n_tup_del > 0
-        GROUP BY 1) x
+-- In plpgsql, as all that runs once a batch: a session plans it once.
+CREATE OR REPLACE FUNCTION cutover.written() RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $body$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_object_agg(root::text, jsonb_build_array(i, u, d)), '{}') FROM (
+        SELECT coalesce(pg_partition_root(x.oid)::oid, x.oid) AS root, sum(x.i) AS i, sum(x.u) AS u, sum(x.d) AS d
+        FROM (SELECT c.oid, pg_stat_get_xact_tuples_inserted(c.oid) AS i, pg_stat_get_xact_tuples_updated(c.oid) AS u,
+                     pg_stat_get_xact_tuples_deleted(c.oid) AS d
+              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+              WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname NOT IN ('cutover', 'pg_catalog', 'information_schema')
+                AND n.nspname !~ '^pg_toast' OFFSET 0) x
+        WHERE x.i + x.u + x.d > 0
+        GROUP BY 1) y);
+END
 $body$;
 
 -- Writes that the steps themselves do not explain: triggers, rules, ON DELETE actions.
@@ -228,8 +234,10 @@ DECLARE
     n bigint;
     cols text[];
     touched integer[];
+    now_written jsonb := cutover.written();
 BEGIN
-    FOR extra IN SELECT * FROM cutover.unexplained(p_before, cutover.written(), p_own) LOOP
+    FOR extra IN SELECT * FROM cutover.unexplained(p_before, now_written, p_own)
+                 WHERE p_before <> '{}' OR now_written <> p_own LOOP
         SELECT t.* INTO part FROM cutover.target t WHERE t.run = p_run AND t.rel::regclass = extra.rel;
         IF FOUND AND cardinality(part.key_columns) > 0 THEN
             -- Rows of ours may have been written once more: keep what is there now.
@@ -365,8 +373,8 @@ BEGIN
 END
 $body$;
 
--- One transaction of the apply: a batch of whole components, or one of them.
-CREATE OR REPLACE FUNCTION cutover.work(p_run uuid, p_batch integer, p_only integer, p_rehearse boolean) RETURNS jsonb
+-- One transaction of the apply: a batch of whole components, or some of them.
+CREATE OR REPLACE FUNCTION cutover.work(p_run uuid, p_batch integer, p_only integer[], p_rehearse boolean) RETURNS jsonb
 LANGUAGE plpgsql AS $body$
 DECLARE
     components integer[];
@@ -432,18 +440,59 @@ CREATE OR REPLACE FUNCTION cutover.judge_error(p_state text) RETURNS text LANGUA
         ELSE 'component' END
 $body$;
 
--- A batch; when it fails as a whole, its components one by one, so that one bad row does not hold the others back.
--- "retry" in the result: a lock was not to be had; nothing was done to what is left, try again later.
-CREATE OR REPLACE FUNCTION cutover.advance(p_run uuid, p_batch integer, p_direction text, p_rehearse boolean) RETURNS jsonb
-LANGUAGE plpgsql AS $body$
+-- Adds two results of work().
+CREATE OR REPLACE FUNCTION cutover.sum_of(p_one jsonb, p_other jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $body$
+BEGIN
+    RETURN (SELECT jsonb_object_agg(key, coalesce((p_one ->> key)::bigint, 0) + coalesce((p_other ->> key)::bigint, 0))
+            FROM unnest('{applied,present,missed,refused}'::text[]) key)
+        || jsonb_build_object('effects', coalesce(p_one -> 'effects', '[]') || coalesce(p_other -> 'effects', '[]'))
+        || CASE WHEN p_one ? 'retry' OR p_other ? 'retry'
+                THEN jsonb_build_object('retry', coalesce(p_other ->> 'retry', p_one ->> 'retry')) ELSE '{}' END;
+END
+$body$;
+
+-- Components of a batch; when they fail together, each half by itself, so that one bad row does not hold the others back
+-- and is found in a few attempts: the rows that were written stay locked until the batch commits.
+CREATE OR REPLACE FUNCTION cutover.attempt(
+    p_run uuid, p_batch integer, p_direction text, p_only integer[], p_rehearse boolean) RETURNS jsonb LANGUAGE plpgsql AS $body$
 DECLARE
-    result jsonb;
-    one jsonb;
-    part integer;
+    parts integer[];
+    half integer;
     state text;
     said text;
     detail text;
-    retry text := '';
+BEGIN
+    BEGIN
+        IF p_direction = 'apply' THEN
+            RETURN cutover.work(p_run, p_batch, p_only, p_rehearse);
+        END IF;
+        RETURN cutover.unwork(p_run, p_batch, p_only);
+    EXCEPTION WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, said = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+        IF cutover.judge_error(state) = 'stop' THEN
+            RAISE;
+        END IF;
+    END;
+    IF cutover.judge_error(state) = 'retry' THEN
+        RETURN cutover.sum_of('{}', jsonb_build_object('retry', said));
+    END IF;
+    parts := coalesce(p_only, ARRAY(SELECT DISTINCT component FROM cutover.step
+                                    WHERE run = p_run AND batch = p_batch ORDER BY component));
+    IF cardinality(parts) = 1 THEN
+        INSERT INTO cutover.progress (run, direction, component, batch, outcome, why)
+        VALUES (p_run, p_direction, parts[1], p_batch, 'refused', concat_ws(': ', said, nullif(detail, '')));
+        RETURN cutover.sum_of('{}', '{"refused": 1}');
+    END IF;
+    half := cardinality(parts) / 2;
+    RETURN cutover.sum_of(
+        cutover.attempt(p_run, p_batch, p_direction, parts[:half], p_rehearse),
+        cutover.attempt(p_run, p_batch, p_direction, parts[half + 1:], p_rehearse));
+END
+$body$;
+
+-- A batch. "retry" in the result: a lock was not to be had; nothing was done to what is left, try again later.
+CREATE OR REPLACE FUNCTION cutover.advance(p_run uuid, p_batch integer, p_direction text, p_rehearse boolean) RETURNS jsonb
+LANGUAGE plpgsql AS $body$
 BEGIN
     PERFORM cutover.must_hold();
     PERFORM set_config('jit', 'off', true);
@@ -451,52 +500,7 @@ BEGIN
        (CASE p_direction WHEN 'apply' THEN 'drawn' ELSE 'undoing' END) THEN
         RAISE EXCEPTION 'the run is not in the state for this' USING ERRCODE = 'CU010';
     END IF;
-    BEGIN
-        IF p_direction = 'apply' THEN
-            RETURN cutover.work(p_run, p_batch, NULL, p_rehearse);
-        END IF;
-        RETURN cutover.unwork(p_run, p_batch, NULL);
-    EXCEPTION WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, said = MESSAGE_TEXT;
-        IF cutover.judge_error(state) = 'stop' THEN
-            RAISE;
-        ELSIF cutover.judge_error(state) = 'retry' THEN
-            retry := said;
-        END IF;
-    END;
-    IF retry <> '' THEN
-        RETURN jsonb_build_object('applied', 0, 'present', 0, 'missed', 0, 'refused', 0, 'effects', '[]'::jsonb, 'retry', retry);
-    END IF;
-    result := jsonb_build_object('applied', 0, 'present', 0, 'missed', 0, 'refused', 0, 'effects', '[]'::jsonb);
-    FOR part IN SELECT DISTINCT component FROM cutover.step s WHERE s.run = p_run AND s.batch = p_batch ORDER BY 1 LOOP
-        BEGIN
-            IF p_direction = 'apply' THEN
-                one := cutover.work(p_run, p_batch, part, p_rehearse);
-            ELSE
-                one := cutover.unwork(p_run, p_batch, part);
-            END IF;
-        EXCEPTION WHEN OTHERS THEN
-            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, said = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
-            CASE cutover.judge_error(state)
-                WHEN 'stop' THEN
-                    RAISE;
-                WHEN 'retry' THEN
-                    retry := said;
-                    one := '{}';
-                ELSE
-                    INSERT INTO cutover.progress (run, direction, component, batch, outcome, why)
-                    VALUES (p_run, p_direction, part, p_batch, 'refused', concat_ws(': ', said, nullif(detail, '')));
-                    one := '{"refused": 1}';
-            END CASE;
-        END;
-        result := (SELECT jsonb_object_agg(key, to_jsonb(value::bigint + coalesce((one ->> key)::bigint, 0)))
-                   FROM jsonb_each_text(result - 'effects')) || jsonb_build_object(
-                   'effects', (result -> 'effects') || coalesce(one -> 'effects', '[]'::jsonb));
-    END LOOP;
-    IF retry <> '' THEN
-        result := result || jsonb_build_object('retry', retry);
-    END IF;
-    RETURN result;
+    RETURN cutover.attempt(p_run, p_batch, p_direction, NULL, p_rehearse);
 END
 $body$;
 

@@ -93,11 +93,13 @@ CREATE OR REPLACE FUNCTION cutover.take_lock() RETURNS boolean LANGUAGE sql AS $
     SELECT pg_try_advisory_lock(1668641647, 1986359924)
 $body$;
 
-CREATE OR REPLACE FUNCTION cutover.lock_holder() RETURNS integer LANGUAGE sql AS $body$
-    SELECT pid FROM pg_locks
-    WHERE locktype = 'advisory' AND classid = 1668641647 AND objid = 1986359924 AND objsubid = 2 AND granted
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    LIMIT 1
+CREATE OR REPLACE FUNCTION cutover.lock_holder() RETURNS integer LANGUAGE plpgsql AS $body$
+BEGIN
+    RETURN (SELECT pid FROM pg_locks
+            WHERE locktype = 'advisory' AND classid = 1668641647 AND objid = 1986359924 AND objsubid = 2 AND granted
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            LIMIT 1);
+END
 $body$;
 
 CREATE OR REPLACE FUNCTION cutover.must_hold() RETURNS void LANGUAGE plpgsql AS $body$

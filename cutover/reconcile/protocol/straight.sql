@@ -2,23 +2,27 @@
 -- the guard lets through needs no second look, and what it does not goes the long way (judge) in the same transaction.
 
 -- Whether other rows may refer to rows of a table: then a row is locked before its children are looked for.
-CREATE OR REPLACE FUNCTION cutover.referred(p_run uuid, p_target cutover.target) RETURNS boolean LANGUAGE sql STABLE AS $body$
-    SELECT EXISTS (SELECT FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid IN (
+CREATE OR REPLACE FUNCTION cutover.referred(p_run uuid, p_target cutover.target) RETURNS boolean LANGUAGE plpgsql STABLE AS $body$
+BEGIN
+    RETURN EXISTS (SELECT FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid IN (
                        SELECT p_target.rel::regclass UNION SELECT relid FROM pg_partition_tree(p_target.rel::regclass)))
         OR EXISTS (SELECT FROM cutover.reference r
-                   WHERE r.run = p_run AND (r.to_schema, r.to_table) = (p_target.schema_name, p_target.table_name))
+                   WHERE r.run = p_run AND (r.to_schema, r.to_table) = (p_target.schema_name, p_target.table_name));
+END
 $body$;
 
 -- Whether the rows of a table are wholly known from the steps: a key, no generated column, nothing that is left open.
-CREATE OR REPLACE FUNCTION cutover.plain(p_target cutover.target) RETURNS boolean LANGUAGE sql STABLE AS $body$
-    SELECT cardinality(p_target.key_columns) > 0 AND p_target.loose = '{}' AND p_target.adds = '{}'
+CREATE OR REPLACE FUNCTION cutover.plain(p_target cutover.target) RETURNS boolean LANGUAGE plpgsql STABLE AS $body$
+BEGIN
+    RETURN cardinality(p_target.key_columns) > 0 AND p_target.loose = '{}' AND p_target.adds = '{}'
        AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = p_target.rel::regclass AND a.attnum > 0
-                       AND NOT a.attisdropped AND a.attgenerated <> '')
+                       AND NOT a.attisdropped AND a.attgenerated <> '');
+END
 $body$;
 
 -- Components of a batch that are not done yet, and those of them that can go the short way.
 CREATE OR REPLACE FUNCTION cutover.waiting(
-    p_run uuid, p_batch integer, p_only integer, OUT components integer[], OUT straight integer[], OUT whole boolean)
+    p_run uuid, p_batch integer, p_only integer[], OUT components integer[], OUT straight integer[], OUT whole boolean)
 LANGUAGE plpgsql AS $body$
 DECLARE
     done integer[] := ARRAY(SELECT component FROM cutover.progress
@@ -32,7 +36,7 @@ BEGIN
            p_only IS NULL AND done = '{}' AND coalesce(bool_and(alone), false)
     INTO components, straight, whole
     FROM (SELECT component, count(*) = 1 AND bool_and(copies = 1 AND tbl || action::text = ANY (kinds)) AS alone
-          FROM cutover.step WHERE run = p_run AND batch = p_batch AND (p_only IS NULL OR component = p_only)
+          FROM cutover.step WHERE run = p_run AND batch = p_batch AND (p_only IS NULL OR component = ANY (p_only))
           GROUP BY component) x
     WHERE component <> ALL (done);
 END

@@ -1,5 +1,5 @@
 -- One transaction of the undo: whole components, each back to what it was or left as it is.
-CREATE OR REPLACE FUNCTION cutover.unwork(p_run uuid, p_batch integer, p_only integer) RETURNS jsonb
+CREATE OR REPLACE FUNCTION cutover.unwork(p_run uuid, p_batch integer, p_only integer[]) RETURNS jsonb
 LANGUAGE plpgsql AS $body$
 DECLARE
     components integer[];
@@ -18,7 +18,7 @@ BEGIN
         INSERT INTO cutover.progress (run, direction, component, batch, outcome)
         SELECT p_run, 'undo', a.component, p_batch, 'undone' FROM cutover.progress a
         WHERE a.run = p_run AND a.direction = 'apply' AND a.batch = p_batch AND a.outcome = 'applied'
-          AND (p_only IS NULL OR a.component = p_only)
+          AND (p_only IS NULL OR a.component = ANY (p_only))
           AND a.component <> ALL (ARRAY(SELECT p.component FROM cutover.progress p
                           WHERE p.run = p_run AND p.direction = 'undo' AND p.batch = p_batch))
         RETURNING component)
@@ -152,8 +152,10 @@ DECLARE
     target cutover.target;
     result jsonb := '[]';
     n bigint;
+    now_written jsonb := cutover.written();
 BEGIN
-    FOR extra IN SELECT * FROM cutover.unexplained(p_before, cutover.written(), p_own) LOOP
+    FOR extra IN SELECT * FROM cutover.unexplained(p_before, now_written, p_own)
+                 WHERE p_before <> '{}' OR now_written <> p_own LOOP
         result := result || jsonb_build_object('table', (SELECT nspname || '.' || relname FROM pg_class c
             JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = extra.rel),
             'inserted', extra.inserted, 'updated', extra.updated, 'deleted', extra.deleted);

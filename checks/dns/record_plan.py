@@ -166,10 +166,12 @@ def _class_of_target(evidence: Evidence, name: str, sides: Sides, variant: Varia
     if any(x.name == target and x.rtype in _TYPES for x in held.variants):
         return None
     if all(x.routing == "simple" for x in held.variants if x.rtype in _TYPES):
-        # Nothing is routed, so that the answers show all there is.
+        # Nothing is routed, so that the answers show all there is; a family that the target lacks tells no side.
         shown_by = {"CNAME": evidence.sides.types(name)}.get(variant.rtype, (variant.rtype,))
         present = settled_now(evidence, name)
-        classes = {x.answer for rtype in shown_by for x in present.get(rtype, ())}
+        classes = {
+            x.answer for rtype in shown_by for x in present.get(rtype, ()) if any(y.rtype == rtype for y in x.rrsets)
+        }
         if len(classes) == 1 and classes <= {Answer.OLD, Answer.NEW}:
             return classes.pop()
     return Answer.OTHER

@@ -184,6 +184,18 @@ class TestVariants:
             story.round(0, authority(0, reply(cname(edge))), below, hosted(0, hosted_zone()), variants(0, *held))
             assert story.status(CHECK, W) is expected
 
+    def test_a_family_that_a_target_lacks_does_not_put_it_on_neither_side(self) -> None:
+        vendor = "ingress.porter.example."
+        story = Story(make_plan(types=["A", "AAAA"], provider="route53"))
+        chain = [authority(0, reply(cname(vendor)), rtype=rtype) for rtype in ("A", "AAAA")]
+        ends = [
+            authority(0, *given, name=vendor, rtype=rtype, hop=2, in_plan=False, zone="porter.example.")
+            for rtype, given in (("A", [reply(a(OLD, 60, vendor))]), ("AAAA", [reply()]))
+        ]
+        held = variants(0, variant(vendor, rtype="CNAME"))
+        story.round(0, *chain, *ends, hosted(0, hosted_zone()), held)
+        assert story.status("dns.record-plan", Phase.PREFLIGHT) is PASS
+
     def test_the_records_of_a_declared_target_are_of_its_side(self) -> None:
         target = "sst.example.com."
         held = [

@@ -231,7 +231,7 @@ class Rounds:
     def _resolver_rows(self, name: str) -> list[dict[str, object]]:
         rows: list[dict[str, object]] = []
         for resolver in self.evidence.resolvers.members():
-            for rtype in self.plan.named(name).polled_types():
+            for rtype in self.evidence.sides.types(name):
                 standing = self.evidence.resolvers.standing(resolver.id, name, rtype)
                 if standing is None or standing.at < self.evidence.began:
                     continue

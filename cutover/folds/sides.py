@@ -17,6 +17,7 @@ class SidesFold:
         self._declared = {entry.name: (entry.old, entry.new) for entry in plan.name}
         self._found: dict[str, tuple[Member, ...]] = {}
         self._types = {entry.name: entry.polled_types() for entry in plan.name}
+        self._open = {entry.name for entry in plan.name if "types" not in entry.model_fields_set}
         self._behind_old: dict[str, set[str]] = {entry.name: set() for entry in plan.name}
         self._behind_new: dict[str, set[str]] = {entry.name: set() for entry in plan.name}
 
@@ -35,6 +36,7 @@ class SidesFold:
             case AuthorityAnswers(of=name, rtype=rtype, answers=authority_answers) if name in self._behind_old:
                 for given in authority_answers:
                     self._learn(name, given.reply.answer, rtype)
+                self._find_type(observation)
 
     def __contains__(self, name: object) -> bool:
         """Tell whether a name is one of the plan's: the ledger may hold others (``preflight NAME``)."""
@@ -51,7 +53,7 @@ class SidesFold:
         )
 
     def types(self, name: str) -> tuple[str, ...]:
-        """Return the types that the plan polls for a name."""
+        """Return the types that are polled for a name: the plan's; without any, HTTPS too once it was found to lead."""
         return self._types[name]
 
     def addresses(self, name: str, side: str) -> tuple[str, ...]:
@@ -64,6 +66,14 @@ class SidesFold:
         ]
         behind = sorted(sides.remembered_old) if side == "old" else []
         return tuple(dict.fromkeys(declared + behind))
+
+    def _find_type(self, seen: AuthorityAnswers) -> None:
+        """Poll HTTPS from its first sighting on: browsers that got its hints ask for no address (RFC 9460 7.3)."""
+        if seen.rtype != "HTTPS" or not seen.in_plan or seen.of not in self._open:
+            return
+        own = [x for given in seen.answers for x in given.reply.answer if (x.owner, x.rtype) == (seen.name, "HTTPS")]
+        if addresses_in(own, "HTTPS") or targets_in(own, "HTTPS"):
+            self._types[seen.of] = tuple(dict.fromkeys((*self._types[seen.of], "HTTPS")))
 
     def _learn(self, name: str, records: tuple[Record, ...], rtype: str, alias: str = "") -> None:
         sides = self.of(name)

@@ -25,7 +25,7 @@ from cutover.observations.dns import (
 )
 from cutover.observations.gate import SideFound
 from cutover.observations.provider import TrailHistory
-from cutover.plan import Plan
+from cutover.plan import Name, Plan
 from cutover.probes.dns.aliases import uncover
 from cutover.probes.dns.authorities import AuthorityRound, DeclaredTarget
 from cutover.probes.dns.engine import Engine
@@ -157,13 +157,11 @@ class World:
             (entry.name, rtype)
             for entry in self._plan.name
             if not _absent(evidence, entry.name)
-            for rtype in entry.polled_types()
+            for rtype in evidence.sides.types(entry.name)
         ]
 
     def _poll_deadline(self) -> float:
-        hidden = [sum(x.target is not None for x in (*entry.old, *entry.new)) for entry in self._plan.name]
-        asked = zip(self._plan.name, hidden, strict=True)
-        questions = sum(len(entry.polled_types()) * (1 + targets) for entry, targets in asked)
+        questions = sum(_most_questions(entry) for entry in self._plan.name)
         largest = max(Counter(resolver.operator for resolver in self._resolvers).values())
         return DNS_DEADLINE + 2 * largest * (questions + 1) / self._plan.dns.max_rate
 
@@ -228,7 +226,7 @@ class World:
 
     async def _follow(self, evidence: Evidence, name: str) -> list[Observation]:
         handed_out: Counter[str] = Counter()
-        for rtype in self._plan.named(name).polled_types():
+        for rtype in evidence.sides.types(name):
             if evidence.current(ResolverAnswers, name, rtype) is None:
                 continue
             for resolver in evidence.resolvers.members():
@@ -305,6 +303,12 @@ class World:
 async def _all(*work: Probing) -> list[Observation]:
     batches = await asyncio.gather(*work)
     return [observation for batch in batches for observation in batch]
+
+
+def _most_questions(entry: Name) -> int:
+    """Return how often a resolver may be asked about a name in one round: for it, and for what an alias may hide."""
+    targets = sum(x.target is not None for x in (*entry.old, *entry.new))
+    return len({*entry.polled_types(), "HTTPS"}) * (1 + targets)
 
 
 def _addresses(evidence: Evidence, name: str, side: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import pytest
 from cutover.answers import Answer
 from cutover.observations.dns import Record, ResolverAnswer, ResolverAnswers, TargetAddresses
 from cutover.observations.gate import SideFound
+from cutover.plan import Plan
 from tests.checks.kit import (
     NAME,
     NEW,
@@ -118,3 +119,16 @@ def test_what_the_plan_declares_wins_over_what_was_found() -> None:
     story = Story()
     story.round(0, SideFound(at=t(0), name=NAME, side="old", members=(STRANGER,)))
     assert story.evidence.sides.of(NAME).of_address(STRANGER) is None
+
+
+def test_https_is_polled_once_it_was_found_to_lead_somewhere_unless_the_plan_names_the_types() -> None:
+    def types(text: str, *, in_plan: bool = True, **entry: object) -> tuple[str, ...]:
+        story = Story(Plan.model_validate({"name": [{"name": NAME, "old": [OLD], "new": [NEW], **entry}]}))
+        found = authority(0, reply(Record(NAME, "HTTPS", 60, text)), rtype="HTTPS", in_plan=in_plan)
+        return story.round(0, found).evidence.sides.types(NAME)
+
+    assert types(f"1 . ipv4hint={OLD}") == ("A", "AAAA", "HTTPS")
+    assert types("1 svc.porter.example.") == ("A", "AAAA", "HTTPS")
+    assert types("1 . alpn=h2") == ("A", "AAAA")
+    assert types(f"1 . ipv4hint={OLD}", in_plan=False) == ("A", "AAAA")
+    assert types(f"1 . ipv4hint={OLD}", types=["A"]) == ("A",)

@@ -275,6 +275,20 @@ def test_new_without_ipv6_wants_nodata_for_aaaa(world: World, start: Start) -> N
     assert {x["class"] for x in result.json["resolvers"]} == {"new"}
 
 
+def test_an_https_record_that_a_resolver_still_holds_is_named(world: World, start: Start) -> None:
+    hints = f"1 . alpn=h2 ipv4hint={world.old.address}"
+    world.authority.edit(ZONE, {("app", "A"): (1, (world.old.address,)), ("app", "HTTPS"): (600, (hints,))})
+    cutover = start(quick(world), types=None)
+    cutover("preflight")
+    world.authority.edit(ZONE, {("app", "HTTPS"): (1, ())})
+    world.cut_over()
+    time.sleep(3.2)
+    result = cutover("watch", "--once")
+    assert f"{APP} HTTPS" in result.said("dns.resolvers-converged", "fail")
+    assert f"{APP} HTTPS" in result.said("dns.horizon", "fail")
+    assert result.findings("dns.authority-converged", "pass")
+
+
 def test_a_name_that_is_to_be_made_is_asked_of_no_resolver(world: World, start: Start) -> None:
     """Asking would plant the negative answer; a record below the name makes it exist, without an address."""
     proof = {("app", "A"): (1, ()), ("_acme-challenge.app", "TXT"): (60, ('"proof"',))}

@@ -201,7 +201,7 @@ SELECT pg_get_indexdef(i.indexrelid, k.n::int, true) AS expression,
   FROM pg_index i
   JOIN pg_class c ON c.oid = i.indexrelid
   CROSS JOIN LATERAL generate_series(1, i.indnkeyatts) AS k(n)
-  LEFT JOIN pg_constraint x ON x.conindid = i.indexrelid AND x.contype = 'x'
+  LEFT JOIN pg_constraint x ON x.conindid = i.indexrelid AND x.conexclop IS NOT NULL
  WHERE i.indrelid = %(table)s::oid AND c.relname = %(name)s
  ORDER BY k.n
 """

@@ -131,7 +131,14 @@ def _table(
         kind, kind_from = recognised
     target = new or old
     uniques = _all_uniques(old, new)
-    foreign_keys = tuple({each.name: each for raw in (old, new) if raw for each in raw.foreign_keys}.values())
+    # by what they say, not by their names: what either side refers to is a reference
+    foreign_keys = tuple(
+        {
+            (each.columns, each.to_table, each.to_columns): each
+            for raw in (old, new)
+            for each in (raw.foreign_keys if raw else ())
+        }.values()
+    )
     constraints = tuple({each.name: each for raw in (old, new) if raw for each in raw.constraints}.values())
     clock = dict.fromkeys(each for raw in (old, new) if raw for each in clock_columns(raw))
     clock.update(dict.fromkeys(option.updated_at if option else ()))
@@ -141,8 +148,8 @@ def _table(
         if raw is not None:
             dependencies.update(raw.generated_from)
     for columns in (
-        *(each.columns for each in constraints),
-        *(each.columns for each in uniques),
+        *(each.columns for raw in (old, new) if raw for each in raw.constraints),
+        *(each.columns for raw in (old, new) if raw for each in raw.uniques),
         *(each.columns for each in foreign_keys),
     ):
         dependencies.add(frozenset(columns))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 
 from cutover.clock import SystemClock
 from cutover.fence.run import History, fence, release
@@ -18,9 +18,7 @@ from cutover.reconcile.run import Request, Urls, reconcile
 from cutover.reconcile.undo import undo_bundle
 from cutover.reconcile.verify import verify_bundle
 from tests.apply.support import rows, run, state
-
-if TYPE_CHECKING:
-    from tests.world.postgres import Postgres
+from tests.world.postgres import Postgres
 
 SCHEMA = """
 create table users (id bigserial primary key, email text unique not null, name text, city text);
@@ -46,9 +44,20 @@ update orders set note = 'new says' where id = 2;
 """
 
 
-def test_the_night_is_repaired(postgres_pair: tuple[Postgres, Postgres], tmp_path: Path) -> None:
-    old_server, new_server = postgres_pair
-    for server in postgres_pair:
+@pytest.fixture(scope="module", params=["one version", (None, 18), (18, None)], ids=str)
+def servers(request: pytest.FixtureRequest) -> Iterator[tuple[Postgres, Postgres]]:
+    """Old and new, of one major version and of two."""
+    if request.param == "one version":
+        yield request.getfixturevalue("postgres_pair")
+        return
+    before, after = request.param
+    with Postgres(version=before) as old, Postgres(version=after) as new:
+        yield old, new
+
+
+def test_the_night_is_repaired(servers: tuple[Postgres, Postgres], tmp_path: Path) -> None:
+    old_server, new_server = servers
+    for server in servers:
         server.role("app")
     urls = [
         old_server.create_database("night_old", sql=SCHEMA),
@@ -107,5 +116,5 @@ def test_the_night_is_repaired(postgres_pair: tuple[Postgres, Postgres], tmp_pat
     finally:
         for server, name in ((old_server, "night_old"), (new_server, "night_new"), (new_server, "night_base")):
             server.drop_database(name)
-        for server in postgres_pair:
+        for server in servers:
             server.execute("drop role app")

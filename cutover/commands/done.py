@@ -111,8 +111,7 @@ def _idle(judged: Judged, overridden: Sequence[str]) -> tuple[str, ...]:
     standing = {
         x.check
         for x in judged.findings
-        if x.severity is Severity.BLOCKER
-        and (x.status in {Status.FAIL, Status.INCONCLUSIVE} or x.extends_soak)
+        if x.severity is Severity.BLOCKER and (x.status in {Status.FAIL, Status.INCONCLUSIVE} or x.extends_soak)
     }
     return () if standing & set(overridden) else tuple(overridden)
 
@@ -158,6 +157,7 @@ def _record_override(
                 verdict=judged.verdict,
                 plan_hash=judged.plan_hash,
                 ledger_head=ledger.head().hash,
+                names=judged.names,
             )
         ]
     )

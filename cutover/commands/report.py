@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -132,13 +132,20 @@ def _replay(session: Session, ledger: Ledger, last: Judged) -> str | None:
 def _decisions(story: Story) -> dict[str, object]:
     return {
         "overrides": [
-            {"at": iso(x.at), "checks": list(x.checks), "reason": x.reason, "who": x.who, "verdict": x.verdict}
+            {
+                "at": iso(x.at),
+                "names": _shown(x.names),
+                "checks": list(x.checks),
+                "reason": x.reason,
+                "who": x.who,
+                "verdict": x.verdict,
+            }
             for x in story.overrides
         ],
         "signed_off": [
             {
                 "at": iso(x.at),
-                "names": [name.rstrip(".") for name in x.names],
+                "names": _shown(x.names),
                 "who": x.who,
                 "ledger_head": x.ledger_head,
                 "gate_changes": dict(x.gate_changes),
@@ -152,13 +159,22 @@ def _decisions(story: Story) -> dict[str, object]:
 def _decision_lines(story: Story, now: datetime) -> list[str]:
     lines = [
         f"OVERRIDDEN {say_instant(x.at, now)} by {clean(x.who)}: {', '.join(x.checks)}: {clean(x.reason)} "
-        f"(verdict then: {x.verdict})"
+        f"(verdict then: {x.verdict}{_of(x.names)})"
         for x in story.overrides
     ]
     return lines + [
-        f"signed off {say_instant(x.at, now)} by {clean(x.who)}: {', '.join(n.rstrip('.') for n in x.names)}. {x.bound}"
+        f"signed off {say_instant(x.at, now)} by {clean(x.who)}: {', '.join(_shown(x.names))}. {x.bound}"
         for x in story.sign_offs
     ]
+
+
+def _of(names: Iterable[str]) -> str:
+    shown = ", ".join(_shown(names))
+    return f", of {shown}" if shown else ""
+
+
+def _shown(names: Iterable[str]) -> list[str]:
+    return [name.rstrip(".") for name in names]
 
 
 def _why(judged: Judged) -> str:

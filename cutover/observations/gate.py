@@ -99,6 +99,7 @@ class Overridden(Observation):
     Attributes:
         checks: the check ids that were overridden.
         verdict: the unchanged verdict.
+        names: those that it was said of; () in ledgers that did not say.
     """
 
     kind: ClassVar[str] = "gate.overridden"
@@ -109,3 +110,4 @@ class Overridden(Observation):
     verdict: str
     plan_hash: str
     ledger_head: str
+    names: tuple[str, ...] = ()

@@ -331,6 +331,7 @@ def _decisions(story: Story) -> str:
 
 def _override(entry: Overridden) -> str:
     facts = {
+        "Names": _names(entry) or "not told",
         "Checks": ", ".join(entry.checks),
         "Reason": entry.reason,
         "Verdict then, and still": entry.verdict,
@@ -352,7 +353,7 @@ def _sign_off(entry: SignedOff) -> str:
     return f'<h3 class="good">Signed off by {_said(entry.who)}, {iso(entry.at)}</h3>{_pairs(facts)}'
 
 
-def _names(entry: SignedOff) -> str:
+def _names(entry: SignedOff | Overridden) -> str:
     return ", ".join(name.rstrip(".") for name in entry.names)
 
 

@@ -424,6 +424,7 @@ def test_an_override_leaves_the_verdict_and_stays_in_every_report(world: World, 
         shown = cutover(*words_)
         assert shown.code == result.code
         assert shown.json["overrides"][0]["reason"] == "agreed by all"
+        assert shown.json["overrides"][0]["names"] == [APP]
 
 
 def test_a_look_at_another_name_in_between_leaves_the_plans_names_as_they_were(world: World, start: Start) -> None:

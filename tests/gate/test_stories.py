@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.gate.command import Cutover
+from tests.gate.command import Cutover, Watching
 from tests.world.aws import Aws
 from tests.world.cloud import record
 from tests.world.impostors import Impostor, constant, garbage, silent
+from tests.world.origin import Origin
 from tests.world.world import NAME, ZONE, World
 
 APP = "app.example.com"
@@ -287,6 +288,30 @@ def test_an_https_record_that_a_resolver_still_holds_is_named(world: World, star
     assert f"{APP} HTTPS" in result.said("dns.resolvers-converged", "fail")
     assert f"{APP} HTTPS" in result.said("dns.horizon", "fail")
     assert result.findings("dns.authority-converged", "pass")
+
+
+def test_new_is_followed_over_ipv6_too(world: World, start: Start) -> None:
+    lower_and_age(world)
+    with Origin(world.ca, NAME, release="porter-9", address="::1", port=world.new.port) as sixth:
+        cutover = start(quick(world), types=["A", "AAAA"], new=[world.new.address, "::1"])
+        cutover("preflight")
+        world.authority.set_records(ZONE, "app", "AAAA", 1, ["::1"])
+        world.cut_over()
+        with Watching(cutover, "--until-done") as watching:
+            found = watching.until(
+                lambda x: any("::1" in f["message"] for f in x["findings"] if f["check"] == "origin.user-path"),
+                "what the IPv6 address serves",
+            )
+        assert found["exit_code"] == 3
+        (failed,) = (
+            x["message"] for x in found["findings"] if (x["check"], x["status"]) == ("origin.user-path", "fail")
+        )
+        assert "::1" in failed, "an old release behind new's IPv6 address"
+        sixth.release = world.new.release
+        result = cutover("watch", "--until-done", "--timeout", "40s")
+        assert result.code == 0, result.out
+        (passed,) = result.findings("origin.user-path", "pass")
+        assert "::1" in passed["measured"]["addresses"]
 
 
 def test_a_name_that_is_to_be_made_is_asked_of_no_resolver(world: World, start: Start) -> None:

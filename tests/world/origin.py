@@ -71,9 +71,7 @@ class CertificateAuthority:
         if not expired:
             return self._ca.issue_cert(*names)
         now = datetime.now(UTC)
-        return self._ca.issue_cert(
-            *names, not_before=now - timedelta(days=90), not_after=now - timedelta(days=1)
-        )
+        return self._ca.issue_cert(*names, not_before=now - timedelta(days=90), not_after=now - timedelta(days=1))
 
 
 @dataclass
@@ -148,7 +146,7 @@ class Origin:
     @property
     def at(self) -> str:
         """``address:port``, for ``connect``."""
-        return f"{self.address}:{self.port}"
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -218,6 +216,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, where: tuple[str, int], origin: Origin) -> None:
         self.origin = origin
+        self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
         self._open: set[socket.socket] = set()
         super().__init__(where, _Handler)
 

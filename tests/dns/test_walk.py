@@ -185,3 +185,25 @@ def test_names() -> None:
     assert not is_below("ab.", "b.")
     with pytest.raises(CutoverError):
         canonical("a..b")
+
+
+def test_roots_that_are_silent_are_asked_once_a_round() -> None:
+    asked: list[str] = []
+
+    def silent(wire: bytes) -> list[bytes]:
+        asked.append(dns.message.from_wire(wire).question[0].name.to_text())
+        return []
+
+    async def run(roots: list[str]) -> list[Zone]:
+        async with Engine() as engine:
+            walker = Walker(engine, roots=roots, deadline=0.2)
+            return [await walker.zone_of(f"{name}.example.com.") for name in ("a", "b", "c")]
+
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Server(silent, host=f"127.0.9.{number}")) for number in range(1, 8)]
+        zones = asyncio.run(run([server.address for server in servers]))
+        packets = [len(server.received) for server in servers]
+    assert all("no server of . tells where com. is" in zone.error for zone in zones)
+    assert set(asked) == {"com."}
+    assert min(packets) >= 1, "every one of them"
+    assert max(packets) <= 3, "resent as one question is, and not asked anew for each name"

@@ -184,23 +184,19 @@ class Walker:
             ]
         )
 
-    async def ask_any(
-        self, zone: Zone, name: str, rtype: str, *, dnssec_ok: bool = False
-    ) -> Sections | str:
+    async def ask_any(self, zone: Zone, name: str, rtype: str, *, dnssec_ok: bool = False) -> Sections | str:
         """Return the first usable answer of any of a zone's servers, or why there is none.
 
-        Three servers at a time are asked; silent ones do not hold up the others.
+        Three servers are asked, then all the others at once: silent ones do not hold up the others, and a network
+        that lets no question out is known after two deadlines.
 
         Raises:
             BudgetError: the round's questions are used up.
         """
         servers = random.sample(zone.servers, len(zone.servers))
         reason = zone.error or f"{zone.name} has no server with an address"
-        for start in range(0, len(servers), _RACE):
-            tasks = [
-                asyncio.create_task(self._ask_one(zone, server, name, rtype, dnssec_ok))
-                for server in servers[start : start + _RACE]
-            ]
+        for some in filter(None, (servers[:_RACE], servers[_RACE:])):
+            tasks = [asyncio.create_task(self._ask_one(zone, server, name, rtype, dnssec_ok)) for server in some]
             try:
                 for finished in asyncio.as_completed(tasks):
                     outcome = await finished
@@ -240,9 +236,7 @@ class Walker:
         error = "" if servers else "this machine has no route to any root server"
         return Zone(".", "walk", servers=servers, error=error)
 
-    async def _ask_one(
-        self, zone: Zone, server: Server, name: str, rtype: str, dnssec_ok: bool
-    ) -> Sections | str:
+    async def _ask_one(self, zone: Zone, server: Server, name: str, rtype: str, dnssec_ok: bool) -> Sections | str:
         exchange = (await self.ask_each([(server, name, rtype, dnssec_ok)]))[0]
         reply = exchange.reply
         who = f"{server.label} ({server.address})" if server.name else server.address
@@ -262,7 +256,8 @@ class Walker:
         if key not in self._cuts:
             seen = await self.ask_any(zone, name, "NS")
             if isinstance(seen, str):
-                return Zone(name, "walk", zone, error=f"no server of {zone.name} tells where {name} is; {seen}")
+                error = f"no server of {zone.name} tells where {name} is; {seen}"
+                return self._cuts.setdefault(key, Zone(name, "walk", zone, error=error))
             ns = delegation(seen, zone.name, name) or [r for r in seen.answer if r.owner == name and r.rtype == "NS"]
             below: Zone | None = None
             if ns:

@@ -79,6 +79,7 @@ class Suspects:
         self._held = held
         self._rules = rules
         self._by_value = by_value(ids)
+        self._covered = {name: _covered(table) for name, table in schema.tables.items()}
         self._arrays = {
             name: {place for place, column in enumerate(table.columns) if column.type.endswith("[]")}
             for name, table in schema.tables.items()
@@ -96,12 +97,17 @@ class Suspects:
             column = table.columns[place]
             if change.base is not None and change.base[place] == value:
                 continue
-            if (table.name, column.name) in self._rules.not_references or column.name in table.key[:1]:
+            if (table.name, column.name) in self._rules.not_references or column.name in self._covered[table.name]:
+                continue
+            own = table.key == (column.name,)
+            if own and table.generated_key:
                 continue
             mine = [holder for holder in self._held[table.name] if holder.place == place and not holder.path]
             for each in sorted(_TOKEN.findall(value)) if place in arrays else (value,):
                 for root in self._by_value.get(each, ()):
-                    if any(not holder.when or (holder.root == root and holder.applies(row)) for holder in mine):
+                    if (own and root == table.name) or any(
+                        holder.root == root and holder.applies(row) for holder in mine
+                    ):
                         continue
                     if _may_refer(self._schema, table, column, row, root):
                         yield Suspect(column.name, each, root)
@@ -148,7 +154,7 @@ class FreeText:
         self._held = held
         self._rules = rules
         self._by_value = by_value(ids)
-        self._columns = {name: tuple(_free_columns(table)) for name, table in schema.tables.items()}
+        self._columns = {name: tuple(_free_columns(schema, table)) for name, table in schema.tables.items()}
         self._found: dict[tuple[TableName, str, TableName], list[str]] = {}
 
     def look(self, change: Change, declared: set[str]) -> None:
@@ -156,7 +162,7 @@ class FreeText:
         if change.old is None:
             return
         table = self._schema.tables[change.table]
-        for place, column in self._columns[table.name]:
+        for place, column, named in self._columns[table.name]:
             value = change.old[place]
             if value is None or column in declared or (change.base is not None and change.base[place] == value):
                 continue
@@ -165,7 +171,7 @@ class FreeText:
             paths = [holder for holder in self._held[table.name] if holder.place == place]
             for token in set(_TOKEN.findall(value)) & self._by_value.keys():
                 for root in self._by_value[token]:
-                    if not any(holder.root == root for holder in paths):
+                    if not any(holder.root == root for holder in paths) and (not named or root in named):
                         where = ", ".join(part or "NULL" for part in change.key) if table.key else "(no key)"
                         self._found.setdefault((table.name, column, root), []).append(where)
 
@@ -178,9 +184,20 @@ class FreeText:
         return tuple(lines)
 
 
-def _free_columns(table: Table) -> Iterator[tuple[int, str]]:
+def _free_columns(schema: Schema, table: Table) -> Iterator[tuple[int, str, frozenset[TableName]]]:
+    """Yield columns that no key covers; of numbers, the tables whose ids they hold by their name, if any."""
+    covered = _covered(table)
     for place, column in enumerate(table.columns):
         kind = base_type(column.type)
-        free = kind in _FREE_FORM or kind.endswith("[]") or words(column.name).endswith("_id")
-        if free and column.name not in table.key and not column.generated:
-            yield place, column.name
+        many = kind in _FREE_FORM or kind.endswith("[]")
+        if not (many or words(column.name).endswith("_id")) or column.name in covered:
+            continue
+        if column.name not in table.key and not column.generated:
+            named = () if many else (each for each in schema.tables.values() if named_after(column.name, each))
+            yield place, column.name, frozenset(each.name for each in named)
+
+
+def _covered(table: Table) -> frozenset[str]:
+    """Return the columns that refer to one table by a key, declared and unconditional: and so to no other."""
+    whole = (key for key in table.foreign_keys if not key.when and not key.json_path)
+    return frozenset(column for key in whole for column in key.columns)

@@ -1,0 +1,1 @@
+INSERT INTO payments (order_id, note) VALUES (2, 'n');

@@ -255,8 +255,11 @@ def _follow(
         return sighting
     last = given.reply.answer[-1]
     following = hops.get((last.data.lower(), rtype)) if last.rtype == "CNAME" else None
-    if following is None or not following.answers:
+    if following is None:
         return sighting
+    if not following.answers:
+        unseen = replace(sighting, answer=Answer.TIMEOUT, error=f"{following.name.rstrip('.')} could not be asked")
+        return unseen if answer is Answer.OTHER else sighting
     below = [_follow(one, rtype, hops, sides, depth + 1) for one in following.answers]
     classes = {one.answer for one in below}
     if answer is Answer.NEW:

@@ -180,6 +180,7 @@ def test_chains_that_end_badly(authority: Authority) -> None:
     assert names["dead"].error == ""
     assert {a.reply.rcode for a in answers(seen, "nowhere.vendor.example.", "A").answers} == {"NXDOMAIN"}
     assert names["lost"].error == "no name server of lost.example. has an address: ns.lost.example."
+    assert answers(seen, "host.lost.example.", "A").answers == (), "it was on the way, and nobody could be asked"
     lost = zone_of(seen, "lost.example.")
     assert [(server.server, server.lame) for server in lost.servers] == [("ns.lost.example.", "has no address")]
     assert names["c0"].error == "more than 12 CNAMEs from c0.example.com."

@@ -8,7 +8,7 @@ import pytest
 
 from cutover.answers import Answer
 from cutover.folds.authority import RRset
-from cutover.observations.dns import Outcome, Record, Reply, TargetAddresses
+from cutover.observations.dns import AuthorityAnswers, Outcome, Record, Reply, TargetAddresses
 from tests.checks.kit import NAME, NEW, NEW6, OLD, STRANGER, TIMEOUT, Story, a, authority, cname, make_plan, reply, t
 
 
@@ -242,9 +242,20 @@ def test_a_loop_or_a_hop_that_nobody_asked_is_on_neither_side() -> None:
     edge = "edge.example.com."
     story = Story().round(0, authority(0, reply(cname(edge))), authority(0, reply(cname(NAME, owner=edge)), name=edge))
     assert {x.answer for x in story.evidence.authority.sightings(NAME)["A"]} == {Answer.OTHER}
-    for below in ([], [replace(authority(0, reply(), name=edge), answers=())]):
-        lost = Story().round(0, authority(0, reply(cname(edge))), *below)
-        assert {x.answer for x in lost.evidence.authority.sightings(NAME)["A"]} == {Answer.OTHER}
+    lost = Story().round(0, authority(0, reply(cname(edge))))
+    assert {x.answer for x in lost.evidence.authority.sightings(NAME)["A"]} == {Answer.OTHER}
+
+
+def test_a_hop_whose_servers_could_not_be_found_is_unseen_not_elsewhere() -> None:
+    vendor = "ingress.porter.example."
+    nobody = AuthorityAnswers(
+        at=t(0), name=vendor, rtype="A", of=NAME, hop=2, zone="porter.example.", in_plan=False, answers=()
+    )
+    story = Story().round(0, authority(0, reply(cname(vendor))), nobody)
+    (sighting, _) = story.evidence.authority.sightings(NAME)["A"]
+    assert (sighting.answer, sighting.error) == (Answer.TIMEOUT, "ingress.porter.example could not be asked")
+    declared = Story(make_plan(new=[vendor])).round(0, authority(0, reply(cname(vendor))), nobody)
+    assert {x.answer for x in declared.evidence.authority.sightings(NAME)["A"]} == {Answer.NEW}
 
 
 def test_silence_is_silence_whatever_its_flags() -> None:

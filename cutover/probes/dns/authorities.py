@@ -142,10 +142,15 @@ class AuthorityRound:
                     answers=answers,
                 )
                 for owner, path in chain.paths.items()
-                for rtype, answers in self._hops[owner].answers.items()
+                for rtype, answers in self._answers(owner, len(path)).items()
             ]
         seen += [self._target(aim, behind[aim.target]) for aim in aims]
         return seen
+
+    def _answers(self, owner: str, hop: int) -> dict[str, tuple[AuthorityAnswer, ...]]:
+        """Return an owner's answers by type; no answers to each of a hop whose servers could not be found."""
+        found = self._hops[owner].answers
+        return found or (dict.fromkeys(self._types, ()) if hop > 1 else {})
 
     def _unserved(self) -> list[ZoneSeen]:
         """Return the zones whose servers could not be found."""

@@ -28,7 +28,8 @@ def zone_agreement(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Ou
 
     A secondary that is behind, or a second provider that nobody edits, hands out old for ever: each resolver asks
     the server that it likes best. A serial that differs may be a transfer in flight, and is none the less
-    disagreement. Route 53's serials are always 1 and tell nothing; its RRsets do.
+    disagreement. Two providers that are edited apart name two primaries, whose serials cannot be compared; and Route
+    53's are always 1. Their RRsets are compared all the same.
     """
     for one in zones(plan, evidence):
         for tag in one.tags:
@@ -43,19 +44,27 @@ def _serials(one: ZoneOf, tag: str) -> Outcome:
         return unknown(subject, one.why, name=tag)
     heard = [x for x in one.seen.servers if x.serial >= 0]
     silent = [x for x in one.seen.servers if x.serial < 0]
-    by_serial: dict[int, list[ServerSeen]] = defaultdict(list)
-    for server in heard:
-        by_serial[server.serial].append(server)
     measured = {_label(x): x.serial for x in heard}
-    if len(by_serial) > 1:
-        newest = max(by_serial)
-        behind = [f"{_label(x)} has {x.serial}" for x in sorted(heard) if x.serial != newest]
-        message = f"serials differ: {listed(behind)}, others {newest} (a zone transfer under way, or one that fails)"
+    primaries: dict[str, list[ServerSeen]] = defaultdict(list)
+    for server in heard:
+        primaries[server.primary].append(server)
+    said = [text for servers in primaries.values() if (text := _behind(servers))]
+    if said:
+        message = f"serials differ: {'; '.join(said)} (a zone transfer under way, or one that fails)"
         return failed(subject, message, name=tag, serials=measured)
     if silent or not heard:
         why = listed(f"{_label(x)}: {x.lame}" for x in silent) or one.seen.error or "the zone has no server"
         return unknown(subject, f"not every server tells its serial: {why}", name=tag, serials=measured)
-    return passed(subject, f"{len(heard)} servers have serial {next(iter(by_serial))}", name=tag, serials=measured)
+    serials = " and ".join(str(x) for x in sorted({x.serial for x in heard}))
+    several = f", of {len(primaries)} primaries" if len(primaries) > 1 else ""
+    return passed(subject, f"{len(heard)} servers have serial {serials}{several}", name=tag, serials=measured)
+
+
+def _behind(servers: Sequence[ServerSeen]) -> str:
+    """Say which servers of one primary are behind the others, "" when none is."""
+    newest = max(x.serial for x in servers)
+    behind = [f"{_label(x)} has {x.serial}" for x in sorted(servers) if x.serial != newest]
+    return f"{listed(behind)}, others {newest}" if behind else ""
 
 
 def _label(server: ServerSeen) -> str:

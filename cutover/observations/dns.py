@@ -195,6 +195,7 @@ class ServerSeen(NamedTuple):
         lame: why it does not answer with authority for the zone, "" when it does.
         serial: SOA serial, or -1.
         ns: the NS names it holds, sorted.
+        primary: the server that its SOA names as the source of the zone (MNAME), "" when unseen.
     """
 
     server: str
@@ -202,6 +203,7 @@ class ServerSeen(NamedTuple):
     lame: str
     serial: int
     ns: tuple[str, ...]
+    primary: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,6 +150,18 @@ class TestAgreement:
         assert "41" in said
         assert "42" in said
 
+    def test_serials_of_two_primaries_cannot_be_compared(self) -> None:
+        def of(*serials: tuple[str, int]) -> Story:
+            servers = tuple(
+                ServerSeen(f"ns{n}.example.com.", f"192.0.2.{n}:53", "", serial, SERVERS, primary)
+                for n, (primary, serial) in enumerate(serials, 1)
+            )
+            return Story().round(0, authority(0, reply(a(NEW))), zone_seen(0, servers=servers))
+
+        assert of(("ns-1.awsdns-2.org.", 1), ("dns1.other.example.", 40)).status("dns.zone-agreement") is Status.PASS
+        story = of(("ns-1.awsdns-2.org.", 1), ("dns1.other.example.", 40), ("dns1.other.example.", 39))
+        assert "ns3.example.com (192.0.2.3:53) has 39, others 40" in story.said("dns.zone-agreement", Status.FAIL)
+
     def test_a_silent_server_is_unknown(self) -> None:
         silent = ServerSeen(SERVERS[1], "192.0.2.2:53", "timeout", -1, ())
         story = Story().round(0, authority(0, ON_OLD), zone_seen(0, servers=(zone_seen(0).servers[0], silent)))
@@ -163,9 +175,7 @@ class TestAgreement:
         own = Story().round(0, authority(0, reply(cname(edge))), authority(0, *differing, name=edge, hop=2))
         assert own.status(AGREEMENT) is FAIL
         vendor = Story()
-        vendor.round(
-            0, authority(0, reply(cname(edge))), authority(0, *differing, name=edge, hop=2, in_plan=False)
-        )
+        vendor.round(0, authority(0, reply(cname(edge))), authority(0, *differing, name=edge, hop=2, in_plan=False))
         assert "edge" not in " ".join(x.subject for x in vendor.findings(AGREEMENT))
 
     def test_an_earlier_round_is_not_the_present(self) -> None:

@@ -114,6 +114,7 @@ def test_walk_from_the_root(authority: Authority) -> None:
         (NS2, servers["ns2"].at, "", (NS1, NS2)),
     ]
     assert {s.serial for s in zone.servers} == {servers["ns1"].zones["example.com."].serial}
+    assert {s.primary for s in zone.servers} == {NS1}
     name = only(NameSeen, seen)
     assert (name.name, name.owners, name.zones, name.apex) == (NAME, (NAME,), ("example.com.",), "example.com.")
     assert (name.wildcard, name.error, name.caa_error) == (False, "", "")

@@ -81,6 +81,7 @@ def _apex(zone: str, server: Server, soa: Reply, ns: Reply) -> _Apex:
         lame=lame,
         serial=int(soas[0].data.split()[2]) if soas and not lame else -1,
         ns=tuple(sorted({record.data for record in names})),
+        primary=soas[0].data.split()[0].lower() if soas and not lame else "",
     )
     return _Apex(seen, soas[0] if soas and not lame else None, () if lame else names)
 

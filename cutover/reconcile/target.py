@@ -36,7 +36,8 @@ WRITING_SETTINGS: Mapping[str, str] = {
     "default_transaction_read_only": "off",
     "default_transaction_isolation": "read committed",
     # Shorter than deadlock_timeout (1 s): in a deadlock with live traffic it is always this session that gives way.
-    "lock_timeout": "500ms",
+    # And short: whoever waits for a row of the batch waits as long as the batch waits for somebody else.
+    "lock_timeout": "200ms",
     "statement_timeout": "10min",
     "synchronous_commit": "on",
     "session_replication_role": "origin",

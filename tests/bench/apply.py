@@ -2,7 +2,7 @@
 
 ``python -m tests.bench.apply [--rows 5000000] [--changes 200000]``: a table as in the reconcile bench (bigint key, bigint, numeric,
 text, timestamptz, nullable text) on new, updates 70 %, inserts 20 %, deletes 10 %, each change a component of its
-own. In the same run, the denominator: the same updates by COPY into a temporary table and one ``UPDATE ... FROM``,
+own (``--together 3``: three of them). In the same run, the denominator: the same updates by COPY into a temporary table and one ``UPDATE ... FROM``,
 unguarded and not undoable. Counts are asserted before any figure is printed.
 """
 
@@ -96,13 +96,18 @@ def told(writes: Writes, since: float = 0.0, until: float = math.inf) -> str:
     )
 
 
-def backend_seconds(url: str) -> float:
-    """CPU seconds that the applying backend has used: what a busy machine does not blur (Linux)."""
+def cpu_of(pid: int) -> float:
+    """CPU seconds that a backend has used: what a busy machine blurs less than the clock (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def applying(url: str) -> int:
+    """Return the process of the applying backend."""
     with psycopg.connect(url) as connection:
         row = connection.execute("select pid from pg_stat_activity where application_name = 'cutover'").fetchone()
     assert row is not None
-    fields = Path(f"/proc/{row[0]}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return int(row[0])
 
 
 def value(row: int) -> list[str | None]:
@@ -123,8 +128,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--changes", type=int, default=200_000)
     parser.add_argument("--batch", type=int, default=0)
+    parser.add_argument("--together", type=int, default=1, help="changes of a component")
+    parser.add_argument("--durable", action="store_true", help="fsync and full pages, as a server in earnest")
     options = parser.parse_args()
     settings = {"shared_buffers": "1GB", "max_wal_size": "8GB"}
+    if options.durable:
+        settings |= {"fsync": "on", "full_page_writes": "on"}
     with Postgres(settings) as server, tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
         url = server.create_database("bench", sql="")
@@ -147,9 +156,11 @@ def main() -> None:
                 steps.append([maker.step("orders", None, [str(10_000_000_000 + key), *row[1:]], meta=meta)])
             else:
                 steps.append([maker.step("orders", row, None, meta=meta)])
+        size = options.together
+        steps = [[step for one in steps[i : i + size] for step in one] for i in range(0, len(steps), size)]
         began = time.monotonic()
         bundle = maker.bundle(steps, tables={"orders": meta})
-        print(f"bundle of {len(steps):,} changes written (with apply.sql) in {time.monotonic() - began:.1f} s")
+        print(f"bundle of {options.changes:,} changes written (with apply.sql) in {time.monotonic() - began:.1f} s")
 
         updates = [key for number, key in enumerate(keys) if number % 10 < 7]
         began = time.monotonic()
@@ -164,10 +175,13 @@ def main() -> None:
             )
             assert changed.rowcount == len(updates)
             plain = len(updates) / (time.monotonic() - began)
+            plain_cpu = len(updates) / cpu_of(connection.info.backend_pid)
             connection.rollback()
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("vacuum orders")
-        print(f"denominator, COPY + one UPDATE ... FROM, unguarded: {plain:,.0f} rows/s")
+        print(
+            f"denominator, COPY + one UPDATE ... FROM, unguarded: {plain:,.0f} rows/s, {plain_cpu:,.0f} per CPU second"
+        )
 
         calm = beside(url, half + 1, options.rows, lambda: time.sleep(8))
         took: dict[str, float] = {}
@@ -179,7 +193,7 @@ def main() -> None:
 
             def progress(done: int, total: int, what: str) -> None:
                 if "rehears" not in what:
-                    used = backend_seconds(url) if len(batches) < 1 or done == total else 0.0
+                    used = cpu_of(applying(url)) if len(batches) < 1 or done == total else 0.0
                     batches.append((time.monotonic(), done, used))
 
             start = time.monotonic()
@@ -203,17 +217,17 @@ def main() -> None:
         undone = undo_bundle(bundle, url)
         took["undo"] = time.monotonic() - start
         assert undone.undone == len(steps)
-        whole = len(steps) / took["apply"]
+        whole = options.changes / took["apply"]
         print(
             f"apply, guarded, with both images: {steady['apply']:,.0f} changes/s while it runs (x {plain / steady['apply']:.1f}),"
         )
         print(f"  {whole:,.0f} changes/s from start to end ({took['apply']:.1f} s: staging, rehearsal, result)")
-        print(f"  {steady['cpu']:,.0f} changes per CPU second of the backend")
+        print(f"  {steady['cpu']:,.0f} changes per CPU second of the backend (x {plain_cpu / steady['cpu']:.1f})")
         held = [then - now for (now, _, _), (then, _, _) in itertools.pairwise(batches)]
         print(
             f"  a batch holds its row locks for {statistics.median(held) * 1000:.0f} ms (max {max(held) * 1000:.0f} ms)"
         )
-        print(f"undo: {len(steps) / took['undo']:,.0f} changes/s ({took['undo']:.1f} s)")
+        print(f"undo: {options.changes / took['undo']:,.0f} changes/s ({took['undo']:.1f} s)")
         print(f"live writers before: {told(calm)}")
         print(f"  during the whole of it: {told(storm)}")
         print(f"  while it was staged: {told(storm, until=batches[0][0])}")

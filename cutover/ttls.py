@@ -257,7 +257,21 @@ def _listed_until(evidence: Evidence, name: str, key: Key, held: RecordSet, serv
     edits = [x.at for x in series if served.last <= x.at <= served.gone]
     if edits and asked_zone(evidence, name) is not None:
         return edits[-1]
-    return min(served.gone, at) if served.last <= at else served.gone
+    gone = min([served.gone, *_dropped(evidence, name, held, served)])
+    return min(gone, at) if served.last <= at else gone
+
+
+def _dropped(evidence: Evidence, name: str, held: RecordSet, served: Served) -> list[datetime]:
+    """Return when the servers were seen to have dropped a listed version: what is not routed, answers do show."""
+    if held.set_identifier:
+        return []
+    return [
+        seen.gone
+        for rrset, seen in _versions(evidence, name, Key(held.owner, held.rtype)).items()
+        if seen.gone is not None
+        and seen.gone >= served.last
+        and (rrset.ttl, rrset.data) == (held.ttl, frozenset(held.values))
+    ]
 
 
 def _versions(evidence: Evidence, name: str, key: Key) -> dict[RRset, Served]:

@@ -26,15 +26,18 @@ def labels(plan: Plan, weight: str, side: str | None = None) -> tuple[str, ...]:
 def soak_since(plan: Plan, evidence: Evidence, now: datetime) -> datetime | None:
     """Return since when the traffic must have held, None while no soak has begun.
 
-    The start of the soak that is under way, or of one that was completed and may still be signed off.
+    The start of one that was completed and may still be signed off, else of the soak that is under way: a later
+    look (``watch --once``, a second ``done``) begins a soak of its own, and does not undo the completed one.
     """
-    gate = plan.gate
-    begun = evidence.soaks.since()
-    if begun is not None:
-        return begun
+    known = [at for at in (_signable_since(plan, evidence, now), evidence.soaks.since()) if at is not None]
+    return min(known, default=None)
+
+
+def _signable_since(plan: Plan, evidence: Evidence, now: datetime) -> datetime | None:
+    """Return when the soak began that every name completed and that ``done`` may still sign off."""
     completed = [evidence.soaks.of(name).completed_at for name in plan.names]
-    known = [at for at in completed if at is not None and now - at <= gate.valid_for]
-    return min(known) - gate.soak if known and len(known) == len(completed) else None
+    known = [at for at in completed if at is not None and now - at <= plan.gate.valid_for]
+    return min(known) - plan.gate.soak if known and len(known) == len(completed) else None
 
 
 def silent_since(plan: Plan, evidence: Evidence, now: datetime) -> datetime | None:
@@ -50,7 +53,7 @@ def silent_since(plan: Plan, evidence: Evidence, now: datetime) -> datetime | No
         if not known and plan.origin_of(name, "old").connect is None:
             return None
         addresses += [(name, address) for address in known]
-    resumed = evidence.soaks.since() is None and any(evidence.soaks.of(x).completed_at for x in plan.names)
+    resumed = _signable_since(plan, evidence, now) is not None
     return Estimate(plan, evidence.traffic, now).silent_since(addresses, over_breaks=resumed)
 
 

@@ -387,6 +387,32 @@ def test_done_after_hours_counts_what_came_since() -> None:
     assert watch.requests.measured["requests"] > 90_000  # type: ignore[operator]
 
 
+def test_a_second_look_after_hours_does_not_undo_the_completed_soak() -> None:
+    watch = Watch(plan_of()).rounds(40)
+    last = watch.now - ROUND
+    watch.now += timedelta(hours=2)
+    watch.evidence.add(replace(watch.reading(LABEL, "requests", "old", watch.sent["old"]), window_start=last))
+    watch.evidence.add(replace(watch.reading(LABEL, "requests", "new", 90_000), window_start=last))
+    watch.burst()
+    watch.now += ROUND
+    for look in range(3):
+        watch.round()
+        assert watch.requests.status is PASS, (look, watch.requests.message)
+    watch.round(old=100)
+    assert watch.requests.status is FAIL
+
+
+def test_refused_for_a_whole_soak_stays_proof_after_hours() -> None:
+    watch = Watch(plan_of())
+    watch.outcome = "refused"
+    for _ in range(40):
+        watch.round(prometheus_1_old=trouble(Sight.EMPTY))
+    watch.now += timedelta(hours=2)
+    for look in range(3):
+        watch.round(prometheus_1_old=trouble(Sight.EMPTY))
+        assert watch.requests.status is PASS, (look, watch.requests.message)
+
+
 def test_done_after_hours_with_users_on_old_since_fails() -> None:
     watch = Watch(plan_of()).rounds(40)
     last = watch.now - ROUND

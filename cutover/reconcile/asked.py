@@ -6,7 +6,20 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from cutover.reconcile.model import Ask, Change, Constraint, Lookup, Row, Schema, Side, Table, TableName, Unique
+from cutover.reconcile.model import (
+    Ask,
+    Change,
+    Constraint,
+    ForeignKey,
+    Lookup,
+    Row,
+    Schema,
+    Side,
+    Table,
+    TableName,
+    Unique,
+)
+from cutover.reconcile.references import json_id
 
 if TYPE_CHECKING:
     from cutover.reconcile.cells import Cells
@@ -28,6 +41,7 @@ class Asked:
         self._lookup = lookup
         self._changed = {(change.table, change.key): change for change in changes}
         self._known: dict[tuple[Side, TableName, tuple[str, ...]], dict[Values, tuple[Row, ...]]] = {}
+        self._below: dict[tuple[Side, TableName, str, tuple[str, ...]], dict[str, tuple[Row, ...]]] = {}
         self._violations: dict[tuple[Side, TableName, str, Row], tuple[Row, ...]] = {}
 
     def prefetch(self, side: Side, table: TableName, columns: tuple[str, ...], values: Iterable[Values]) -> None:
@@ -55,6 +69,27 @@ class Asked:
         middle = len(values) // 2
         for part in (values[:middle], values[middle:]):
             self._halve(side, ask._replace(values=part), known)
+
+    def prefetch_below(self, side: Side, key: ForeignKey, values: Iterable[str]) -> None:
+        """Ask which rows refer to ``values`` by a place in a JSON document."""
+        known = self._below.setdefault((side, key.table, key.columns[0], key.json_path), {})
+        missing = iter(sorted(set(values) - known.keys()))
+        place = self._schema.tables[key.table].places[key.columns[0]]
+        while batch := tuple(islice(missing, _BATCH)):
+            found: dict[str, list[Row]] = {each: [] for each in batch}
+            asked = Ask(key.table, key.columns, tuple((each,) for each in batch), key.json_path)
+            for row in self._lookup.rows(side, asked):
+                value = json_id(row[place] or "", key.json_path)
+                if value in found:
+                    found[value].append(row)
+            known.update({each: tuple(rows) for each, rows in found.items()})
+
+    def rows_below(self, side: Side, key: ForeignKey, value: str) -> tuple[Row, ...]:
+        """Return the rows that refer to ``value`` by a place in a JSON document."""
+        known = self._below.setdefault((side, key.table, key.columns[0], key.json_path), {})
+        if value not in known:
+            self.prefetch_below(side, key, [value])
+        return known[value]
 
     def _by_text(self, table: TableName, columns: tuple[str, ...]) -> bool:
         known = self._schema.tables.get(table)

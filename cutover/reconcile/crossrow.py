@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cutover.reconcile.asked import Asked, Values
-from cutover.reconcile.cells import Cells, JsonIds
+from cutover.reconcile.cells import Cells
 from cutover.reconcile.judged import Judged, label
 from cutover.reconcile.links import cascades, linked_rows
 from cutover.reconcile.model import Constraint, Decision, ForeignKey, Key, Schema, Side, Table, TableName, Unique
 from cutover.reconcile.policy import Choice, Rules
-from cutover.reconcile.references import json_id, root_key
-from cutover.reconcile.result import Result, pick, plain_values, row_key
+from cutover.reconcile.references import root_key
+from cutover.reconcile.result import Result, pick, plain_values, referred, row_key
 
 _SHOWN = 5
 
@@ -91,6 +91,7 @@ class CrossRow:
     def _prefetch(self) -> None:
         """Ask for all that will be looked at, in batches."""
         wanted: dict[tuple[TableName, tuple[str, ...]], set[Values]] = {}
+        below: dict[ForeignKey, set[str]] = {}
 
         def want(table: TableName, columns: tuple[str, ...], cells: Cells) -> None:
             plain = plain_values(cells)
@@ -109,12 +110,17 @@ class CrossRow:
                     if unique.columns and self._changes(judged, unique.columns):
                         want(table.name, unique.columns, pick(table, judged.post, unique.columns))
             for key in self._pointing.get(table.name, ()):
-                if judged.pre is not None and not key.json_path and key.table in self._schema.tables:
+                if judged.pre is not None and key.table in self._schema.tables:
                     released = pick(table, judged.pre, key.to_columns)
                     if judged.post is None or pick(table, judged.post, key.to_columns) != released:
-                        want(key.table, key.columns, released)
+                        if not key.json_path:
+                            want(key.table, key.columns, released)
+                        elif (plain := plain_values(released)) is not None:
+                            below.setdefault(key, set()).add(plain[0])
         for (name, columns), values in wanted.items():
             self._result.prefetch(name, columns, values)
+        for key, below_values in below.items():
+            self._asked.prefetch_below(Side.NEW, key, below_values)
 
     def _changes(self, judged: Judged, columns: tuple[str, ...]) -> bool:
         """Tell whether the step gives these columns another value than new's row has."""
@@ -169,7 +175,7 @@ class CrossRow:
         old = judged.change.old
         if old is not None and judged.old is not None and pick(table, judged.old, key.columns) == cells:
             # it is old's value: it means the row that old means, whatever new keeps under the same id
-            origin = _values(pick(table, old, key.columns), key)
+            origin = referred(key, pick(table, old, key.columns))
             if origin is None:
                 return None
             for parent in self._result.origins(key.to_table, key.to_columns, origin):
@@ -177,7 +183,7 @@ class CrossRow:
                 if parent != position and not self._judged[parent].alive:
                     return _missing(key, origin, (self._judged[parent].label,))
                 return None
-        values = _values(cells, key)
+        values = referred(key, cells)
         if values is None:
             return None
         target = self._schema.tables.get(key.to_table)
@@ -341,13 +347,18 @@ class CrossRow:
         self, position: int, judged: Judged, key: ForeignKey, values: Values, *, soft: bool
     ) -> Iterator[str]:
         table = self._schema.tables[key.table]
-        if key.json_path:
+        if not set(key.columns) <= table.places.keys():
             return
-        for row in self._asked.rows(Side.NEW, table.name, key.columns, values):
+        if key.json_path:
+            rows, found = self._asked.rows_below(Side.NEW, key, values[0]), self._result.referring(key, values[0])
+        else:
+            rows = self._asked.rows(Side.NEW, table.name, key.columns, values)
+            found = self._result.holding(table, key.columns, values)
+        for row in rows:
             writer = self._result.writer_of(table, row)
             if writer is not None:
                 self._watch(position, writer)
-        for held in self._result.holding(table, key.columns, values):
+        for held in found:
             if held.writer == position or not all(pick(table, held.row, (c,)) == (v,) for c, v in key.when):
                 continue
             if held.writer is not None:
@@ -360,21 +371,11 @@ class CrossRow:
 
     def _was_there(self, table: Table, key: ForeignKey, child: Key, values: Values) -> bool:
         before = self._asked.base_row(table, child) if table.key else None
-        return before is not None and pick(table, before, key.columns) == values
+        return before is not None and referred(key, pick(table, before, key.columns)) == values
 
 
 def _by_text(unique: Unique) -> bool:
     return bool(unique.columns) and unique.text_tells and not unique.partial
-
-
-def _values(cells: Cells, key: ForeignKey) -> Values | None:
-    """Return what a reference refers to, ``None`` for nothing (a NULL among them) or what is not drawn yet."""
-    if key.json_path:
-        cell = cells[0]
-        text = cell.text if isinstance(cell, JsonIds) else cell
-        found = json_id(text, key.json_path) if type(text) is str else None
-        return None if found is None else (found,)
-    return plain_values(cells)
 
 
 def _missing(key: ForeignKey, values: Values, because_of: tuple[str, ...]) -> _Why:

@@ -10,8 +10,8 @@ from cutover.reconcile.asked import Asked
 from cutover.reconcile.cells import Cells, JsonIds, NewId
 from cutover.reconcile.judged import Judged
 from cutover.reconcile.links import linked_rows
-from cutover.reconcile.model import ForeignKey, Key, Schema, Side, TableName, Unique
-from cutover.reconcile.result import pick, plain_values, row_key
+from cutover.reconcile.model import ForeignKey, Key, Row, Schema, Side, Table, TableName, Unique
+from cutover.reconcile.result import pick, plain_values, referred, row_key
 
 
 class EdgeKind(StrEnum):
@@ -57,6 +57,7 @@ class _Finder:
         self._pointing = schema.references_to
         self._posts: dict[tuple[TableName, tuple[str, ...]], dict[Cells, list[int]]] = {}
         self._pres: dict[tuple[TableName, tuple[str, ...]], dict[Cells, list[int]]] = {}
+        self._below: dict[ForeignKey, dict[Cells, list[int]]] = {}
         self._writers: dict[TableName, list[int]] = {}
         self._by_pre: dict[tuple[TableName, Key], int] = {}
         self._origin: dict[tuple[TableName, str], int] = {}
@@ -81,6 +82,18 @@ class _Finder:
             indexes[(table, columns)] = found
         return indexes[(table, columns)]
 
+    def _referring(self, key: ForeignKey) -> Mapping[Cells, list[int]]:
+        if not key.json_path:
+            return self._index(key.table, key.columns, post=False)
+        if key not in self._below:
+            found: dict[Cells, list[int]] = {}
+            for position in self._writers.get(key.table, ()):
+                row = self._judged[position].pre
+                if row is not None:
+                    found.setdefault(_refers(key, self._schema.tables[key.table], row), []).append(position)
+            self._below[key] = found
+        return self._below[key]
+
     def edges(self, position: int, each: Judged) -> Iterator[Edge]:
         """Yield the edges that end at a step."""
         if each.post is not None:
@@ -102,10 +115,10 @@ class _Finder:
                         yield Edge(origin, position, EdgeKind.BELONGS)
 
     def _provided(self, position: int, each: Judged, key: ForeignKey) -> Iterator[Edge]:
-        if key.json_path or key.to_table not in self._schema.tables or not set(key.columns) <= each.table.places.keys():
+        if key.to_table not in self._schema.tables or not set(key.columns) <= each.table.places.keys():
             return
-        cells = pick(each.table, each.post or (), key.columns)
-        if None in cells or (each.pre is not None and pick(each.table, each.pre, key.columns) == cells):
+        cells = _refers(key, each.table, each.post or ())
+        if None in cells or (each.pre is not None and _refers(key, each.table, each.pre) == cells):
             return
         for other in self._index(key.to_table, key.to_columns, post=True).get(cells, ()):
             if other != position and self._changes(other, key.to_columns):
@@ -113,12 +126,12 @@ class _Finder:
 
     def _let_go(self, position: int, each: Judged, key: ForeignKey) -> Iterator[Edge]:
         table = self._schema.tables.get(key.table)
-        if table is None or key.json_path or not set(key.columns) <= table.places.keys():
+        if table is None or not set(key.columns) <= table.places.keys():
             return
         released = pick(each.table, each.pre or (), key.to_columns)
         if plain_values(released) is None or not self._changes(position, key.to_columns):
             return
-        for other in self._index(key.table, key.columns, post=False).get(released, ()):
+        for other in self._referring(key).get(released, ()):
             if other != position and self._changes(other, key.columns):
                 yield Edge(other, position, EdgeKind.LETS_GO, key.columns, key.deferrable)
 
@@ -156,3 +169,9 @@ class _Finder:
         if each.pre is None or each.post is None:
             return True
         return pick(each.table, each.post, columns) != pick(each.table, each.pre, columns)
+
+
+def _refers(key: ForeignKey, table: Table, row: Cells | Row) -> Cells:
+    """Return what a row refers to; ``NULL`` below a JSON document where nothing is, or nothing that is known yet."""
+    cells = pick(table, row, key.columns)
+    return (referred(key, cells) or (None,)) if key.json_path else cells

@@ -46,7 +46,7 @@ class LiveLookup:
         select = _select(table, raw, "t")
         names = [sql.Identifier(f"v{number}") for number in range(len(ask.columns))]
         casts = sql.SQL(", ").join(
-            sql.SQL("CAST({} AS {}) AS {}").format(name, sql.SQL(column.type), name)
+            sql.SQL("CAST({} AS {}) AS {}").format(name, sql.SQL("text" if ask.json_path else column.type), name)
             for name, column in zip(names, columns, strict=True)
             if column is not None
         )
@@ -56,6 +56,10 @@ class LiveLookup:
             for number, column in enumerate(columns)
             if column is not None
         )
+        if ask.json_path:
+            on = sql.SQL("{} #>> {}::text[] = v.v0").format(
+                sql.Identifier("t", ask.columns[0]), sql.Literal(list(ask.json_path))
+            )
 
         def query(part: Sequence[tuple[str | None, ...]]) -> sql.Composed:
             # Values stand in the text as literals: a percent sign in a column's name would be a placeholder.

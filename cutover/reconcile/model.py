@@ -256,11 +256,15 @@ class Decision(StrEnum):
 
 
 class Ask(NamedTuple):
-    """"Which rows of ``table`` have one of ``values`` in ``columns``?" (``values`` of text)."""
+    """"Which rows of ``table`` have one of ``values`` in ``columns``?" (``values`` of text).
+
+    With ``json_path`` the one column is a JSON document, and the value stands there below it (a number or a string).
+    """
 
     table: TableName
     columns: tuple[str, ...]
     values: tuple[tuple[str | None, ...], ...]
+    json_path: tuple[str, ...] = ()
 
 
 class Lookup(Protocol):

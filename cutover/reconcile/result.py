@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from cutover.reconcile.asked import Asked, Values
-from cutover.reconcile.cells import Cell, Cells
+from cutover.reconcile.cells import Cell, Cells, JsonIds
 from cutover.reconcile.judged import Judged
-from cutover.reconcile.model import Key, Row, Schema, Side, Table, TableName
+from cutover.reconcile.model import ForeignKey, Key, Row, Schema, Side, Table, TableName
+from cutover.reconcile.references import json_id
 
 
 class Holding(NamedTuple):
@@ -37,6 +38,7 @@ class Result:
         self._judged = judged
         self._asked = asked
         self._indexes: dict[tuple[TableName, tuple[str, ...]], dict[Cells, list[int]]] = {}
+        self._below: dict[ForeignKey, dict[str, list[int]]] = {}
         self._by_table: dict[TableName, list[int]] = {}
         self._by_pre: dict[tuple[TableName, Key], int] = {}
         self._by_origin: dict[tuple[TableName, tuple[str, ...]], dict[Values, list[int]]] = {}
@@ -82,6 +84,21 @@ class Result:
             if self._judged[position].writes:
                 yield position
 
+    def written_below(self, key: ForeignKey, value: str) -> Iterator[int]:
+        """Yield the positions of writers whose row will refer to ``value`` by a place in a JSON document."""
+        if key not in self._below:
+            index: dict[str, list[int]] = {}
+            table = self._schema.tables[key.table]
+            for position in self._by_table.get(key.table, ()):
+                post = self._judged[position].post
+                refers = None if post is None else referred(key, pick(table, post, key.columns))
+                if refers is not None:
+                    index.setdefault(refers[0], []).append(position)
+            self._below[key] = index
+        for position in self._below[key].get(value, ()):
+            if self._judged[position].writes:
+                yield position
+
     def _index(self, table: TableName, columns: tuple[str, ...]) -> dict[Cells, list[int]]:
         asked = (table, columns)
         if asked not in self._indexes:
@@ -95,13 +112,20 @@ class Result:
 
     def holding(self, table: Table, columns: tuple[str, ...], values: Cells) -> Iterator[Holding]:
         """Yield the rows of the result that hold ``values`` in ``columns``."""
-        for position in self.written(table.name, columns, values):
+        plain = plain_values(values)
+        rows = () if plain is None else self._asked.rows(Side.NEW, table.name, columns, plain)
+        return self._held(table, self.written(table.name, columns, values), rows)
+
+    def referring(self, key: ForeignKey, value: str) -> Iterator[Holding]:
+        """Yield the rows of the result that refer to ``value`` by a place in a JSON document."""
+        rows = self._asked.rows_below(Side.NEW, key, value)
+        return self._held(self._schema.tables[key.table], self.written_below(key, value), rows)
+
+    def _held(self, table: Table, writers: Iterable[int], rows: Iterable[Row]) -> Iterator[Holding]:
+        for position in writers:
             row = self._judged[position].post or ()
             yield Holding(position, row, self._judged[position].change.key)
-        plain = plain_values(values)
-        if plain is None:
-            return
-        for row in self._asked.rows(Side.NEW, table.name, columns, plain):
+        for row in rows:
             writer = self.writer_of(table, row)
             if writer is not None and self._judged[writer].writes:
                 # copies of a keyless row go only as often as their writer says
@@ -121,6 +145,20 @@ def pick(table: Table, row: Cells | Row, columns: tuple[str, ...]) -> Cells:
     """Return a row's cells in some columns."""
     places = table.places
     return tuple(row[places[column]] for column in columns)
+
+
+def referred(key: ForeignKey, cells: Cells) -> Values | None:
+    """Return what a reference refers to, ``None`` for nothing (a NULL among them) or what is not drawn yet."""
+    if not key.json_path:
+        return plain_values(cells)
+    cell = cells[0]
+    if isinstance(cell, JsonIds):
+        replaced = dict(cell.ids).get(key.json_path)
+        if replaced is not None:
+            return (replaced,) if type(replaced) is str else None
+        cell = cell.text
+    found = json_id(cell, key.json_path) if type(cell) is str else None
+    return None if found is None else (found,)
 
 
 def plain_values(cells: Iterable[Cell]) -> Values | None:

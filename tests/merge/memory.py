@@ -26,6 +26,7 @@ from cutover.reconcile.model import (
     Unique,
 )
 from cutover.reconcile.policy import Facts, Policy, Rule, Rules
+from cutover.reconcile.references import json_id
 
 Dicts = Mapping[str, Sequence[Mapping[str, object]]]
 
@@ -136,6 +137,11 @@ class Memory:
             return []
         places = [self.schema.tables[ask.table].places[each] for each in ask.columns]
         wanted = set(ask.values)
+        if ask.json_path:
+            below = [
+                (row, json_id(row[places[0]] or "", ask.json_path)) for row in self.states[side].get(ask.table, [])
+            ]
+            return [row for row, value in below if (value,) in wanted]
         found = [row for row in self.states[side].get(ask.table, []) if tuple(row[p] for p in places) in wanted]
         return list(dict.fromkeys(found))
 

@@ -156,6 +156,22 @@ class TestNotBefore:
         )
         assert not_before(story) == 2 * DAY + 100 + HOUR
 
+    def test_what_cloudtrail_alone_knows_of_and_was_taken_away_later_counts(self) -> None:
+        stray = "2001:db8::77"
+        edits = [
+            edit(-40 * DAY, OLD),
+            edit(0, NEW),
+            edit(-40 * DAY, stray, ttl=DAY, rtype="AAAA"),
+            edit(2 * HOUR, stray, ttl=DAY, rtype="AAAA", action="DELETE"),
+            edit(3 * HOUR, "1 . alpn=h2", ttl=DAY, rtype="HTTPS"),
+            edit(4 * HOUR, "1 . alpn=h3", ttl=60, rtype="HTTPS"),
+        ]
+        story = Story(make_plan(types=["A", "AAAA"]))
+        answers = authority(5 * HOUR, reply(a(NEW))), authority(5 * HOUR, reply(), rtype="AAAA")
+        story.round(5 * HOUR, *answers, trail(5 * HOUR, *edits))
+        assert changed(story.plan, story.evidence, NAME).at == t(0)
+        assert not_before(story) == 2 * HOUR + DAY
+
     def test_the_ttl_of_an_alias_above_the_switch_may_change_after_all_is_new(self) -> None:
         edge = "edge.example.com."
         story = Story()

@@ -221,10 +221,10 @@ def test_ids_and_ports_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     # A question that a busy machine asks twice keeps its id.
     ids = [id for id, _ in {(int.from_bytes(wire[:2], "big"), source[1]) for wire, source in server.received}]
     ports = Counter(source[1] for _, source in server.received)
-    assert len(ids) > 500
+    assert len(ids) > 300
     assert len(set(ids)) > 0.95 * len(ids)
     assert abs(sum(ids) / len(ids) - 32768) < 4000
-    assert len(ports) >= 20, "worn sockets are replaced"
+    assert len(ports) >= 12, "worn sockets are replaced"
     assert len({b - a for a, b in zip(list(ports), list(ports)[1:], strict=False)}) > 4, "the ports follow a pattern"
 
 

@@ -97,7 +97,7 @@ def test_a_short_throttling_is_ridden_out(account: Account, observe: Observe, zo
 def test_a_throttling_without_end_stops_at_the_deadline(account: Account, observe: Observe, zone: HostedZone) -> None:
     account.fail("*", THROTTLED)
     began = time.monotonic()
-    failures = failures_in(observe(deadline=0.5))
+    failures = failures_in(observe(deadline=4.0))
     assert time.monotonic() - began < 20
     assert set(failures) == {"route53", "cloudtrail"}
     assert "throttled" in failures["route53"].error
@@ -108,7 +108,7 @@ def test_a_server_error_is_retried_and_then_told(account: Account, observe: Obse
     account.fail("GetHostedZone", BROKEN, times=1)
     assert len(zones_in(observe(history=False)).zones) == 1
     account.fail("GetHostedZone", BROKEN)
-    failures = failures_in(observe(history=False, deadline=0.5))
+    failures = failures_in(observe(history=False, deadline=4.0))
     assert "route53:GetHostedZone" in failures["route53"].error
 
 

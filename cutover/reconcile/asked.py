@@ -11,6 +11,7 @@ from cutover.reconcile.model import (
     Change,
     Constraint,
     ForeignKey,
+    Key,
     Lookup,
     Row,
     Schema,
@@ -39,7 +40,9 @@ class Asked:
     def __init__(self, schema: Schema, lookup: Lookup, changes: Iterable[Change]) -> None:
         self._schema = schema
         self._lookup = lookup
-        self._changed = {(change.table, change.key): change for change in changes}
+        self._changed: dict[TableName, dict[Key, Change]] = {}
+        for change in changes:
+            self._changed.setdefault(change.table, {})[change.key] = change
         self._known: dict[tuple[Side, TableName, tuple[str, ...]], dict[Values, tuple[Row, ...]]] = {}
         self._below: dict[tuple[Side, TableName, str, tuple[str, ...]], dict[str, tuple[Row, ...]]] = {}
         self._violations: dict[tuple[Side, TableName, str, Row], tuple[Row, ...]] = {}
@@ -112,11 +115,12 @@ class Asked:
 
     def prefetch_base(self, table: Table, keys: Iterable[Values]) -> None:
         """Ask for what :meth:`base_row` will need."""
-        self.prefetch(Side.OLD, table.name, table.key, (key for key in keys if (table.name, key) not in self._changed))
+        changed = self._changed.get(table.name, {})
+        self.prefetch(Side.OLD, table.name, table.key, (key for key in keys if key not in changed))
 
     def base_row(self, table: Table, key: Values) -> Row | None:
         """Return base's row with a key: where old did not change it, it is old's row, whatever base is read from."""
-        change = self._changed.get((table.name, key))
+        change = self._changed.get(table.name, {}).get(key)
         return self.row(Side.OLD, table, key) if change is None else change.base
 
     def violations(self, side: Side, table: Table, constraint: Unique | Constraint, row: Cells) -> tuple[Row, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cutover.reconcile.asked import Asked
-from cutover.reconcile.cells import is_symbolic
+from cutover.reconcile.cells import Cells, is_symbolic
 from cutover.reconcile.columns import (
     Merged,
     Merger,
@@ -17,7 +17,7 @@ from cutover.reconcile.columns import (
     touched_by_old,
     written_only_by_new,
 )
-from cutover.reconcile.judged import Judged
+from cutover.reconcile.judged import NOTHING, Judged
 from cutover.reconcile.model import Change, Decision, Row, Schema, Side, Table, TableKind, TableName
 from cutover.reconcile.policy import BaseKind, Choice, Decided, Facts, Policy, Rule, Rules, must_be_decided
 from cutover.reconcile.references import Holder, key_of, rewrite
@@ -59,6 +59,9 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
     table = context.schema.tables[change.table]
     held = context.held[change.table]
     rewritten = None if change.old is None else rewrite(change.old, table, held, context.identities.ids)
+    key: Cells = change.key
+    if rewritten is not None and table.key and key_of(table, rewritten.cells) != key:
+        key = key_of(table, rewritten.cells)
     start = Judged(
         number=number,
         change=change,
@@ -66,7 +69,7 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
         kind=kind_of(change.base, change.old),
         new_kind=_kind_of_new(table, change) if table.key else "",
         decision=Decision.APPLY,
-        key=change.key if rewritten is None or not table.key else key_of(table, rewritten.cells),
+        key=key,
         old=None if rewritten is None else rewritten.cells,
         pre=change.new,
         post=change.new,
@@ -345,7 +348,7 @@ def _outcome(start: Judged, merged: Merged, *, theirs: Touched, lost: tuple[str,
         post=post,
         writes=writes,
         outcome=outcome,
-        add=merged.add,
+        add=merged.add or NOTHING,
         rules=merged.rules,
         columns=dropped,
         reason="rule" if merged.rules else "no_column" if lost else "",

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cutover.reconcile.model import Change, Decision, Key, Row, Table
 
 if TYPE_CHECKING:
     from cutover.reconcile.cells import Cells
+
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+"""One for all of the many that add nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,7 @@ class Judged:
     rules: tuple[str, ...] = ()
     effects: tuple[str, ...] = ()
     outcome: str = ""
-    add: Mapping[str, str] = field(default_factory=dict)
+    add: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     new_key: Key | None = None
     beside: Row | None = None
     copies: int = 1
@@ -85,7 +90,7 @@ class Judged:
             because_of=because_of,
             columns=columns,
             outcome="kept" if self.new_kind else "",
-            add={},
+            add=NOTHING,
             copies=self.change.count,
         )
 

@@ -40,19 +40,22 @@ class Result:
         self._indexes: dict[tuple[TableName, tuple[str, ...]], dict[Cells, list[int]]] = {}
         self._below: dict[ForeignKey, dict[str, list[int]]] = {}
         self._by_table: dict[TableName, list[int]] = {}
-        self._by_pre: dict[tuple[TableName, Key], int] = {}
+        self._by_pre: dict[TableName, dict[Key, int]] = {}
         self._by_origin: dict[tuple[TableName, tuple[str, ...]], dict[Values, list[int]]] = {}
         self._inserted: dict[TableName, list[int]] = {}
-        self._by_old_key: dict[tuple[TableName, Key], int] = {}
+        self._by_old_key: dict[TableName, dict[Key, int]] = {}
         for position, each in enumerate(judged):
             if each.writes:
                 if each.post is not None:
                     self._by_table.setdefault(each.table.name, []).append(position)
                 if each.pre is not None:
-                    self._by_pre[(each.table.name, row_key(each.table, each.pre))] = position
+                    key = row_key(each.table, each.pre)
+                    # the same key is mostly the same object: nothing is held twice
+                    key = each.change.key if key == each.change.key else key
+                    self._by_pre.setdefault(each.table.name, {})[key] = position
             if each.change.base is None and each.change.old is not None:
                 self._inserted.setdefault(each.table.name, []).append(position)
-            self._by_old_key[(each.table.name, each.change.key)] = position
+            self._by_old_key.setdefault(each.table.name, {})[each.change.key] = position
 
     def prefetch(self, table: TableName, columns: tuple[str, ...], values: Iterable[Values]) -> None:
         """Ask for rows of new by value, in one go."""
@@ -72,11 +75,11 @@ class Result:
 
     def change_of(self, table: TableName, key: Key) -> int | None:
         """Return the position of old's change of a key."""
-        return self._by_old_key.get((table, key))
+        return self._by_old_key.get(table, {}).get(key)
 
     def writer_of(self, table: Table, row: Row) -> int | None:
         """Return the position of the writer that stands on a row of new."""
-        return self._by_pre.get((table.name, row_key(table, row)))
+        return self._by_pre.get(table.name, {}).get(row_key(table, row))
 
     def written(self, table: TableName, columns: tuple[str, ...], values: Cells) -> Iterator[int]:
         """Yield the positions of writers whose row will hold ``values``."""

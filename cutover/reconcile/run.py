@@ -30,6 +30,7 @@ from cutover.reconcile.planner import Report, open_sources, read_changes
 from cutover.reconcile.policy import BaseKind, Facts, rules_from
 from cutover.reconcile.report import render_html
 from cutover.reconcile.session import Database
+from cutover.reconcile.sharing import Sharing
 from cutover.reconcile.source import Sources, UrlBase
 from cutover.reconcile.spill import ChangeStore, TableDiff
 from cutover.reconcile.summary import Summary, owners
@@ -136,7 +137,8 @@ def reconcile(
         schema, diffs = read_changes(
             sources, store, folder=writer.work, jobs=request.jobs, report=progress, prove=request.prove
         )
-        changes = [change for diff in diffs for change in diff.changes]
+        share = Sharing()
+        changes = [share.of(change) for diff in diffs for change in diff.changes]
         lookup = LiveLookup(sources, schema)
         settled = settle(lines, schema, changes, lookup, request.bundle or Path())
         rules = rules_from(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from cutover.reconcile.judge import Judge, Multisets, Tallies
+from cutover.reconcile.judge import Judge, Multisets, Tallies, without_common
 from cutover.reconcile.match import Candidates, Leftover, Matcher
 from cutover.reconcile.model import Row, Side, Table, Tally
 from cutover.reconcile.reader import LAST_BLOCK, Chunk, NoRows, Reader, Records
@@ -55,15 +56,80 @@ def _megabytes(size: int) -> str:
     return f"{size / (1 << 20):.1f} MB"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """How one table will be read.
+
+    Attributes:
+        readers: of ``sides``, in the matcher's order.
+        ahead: the sides' whole rows, where they are being read already.
+    """
+
+    table: Table
+    plan: ScanPlan
+    sides: tuple[Side, ...]
+    readers: tuple[Reader, ...]
+    chosen: str
+    reason: str
+    ahead: tuple[Future[list[Row]], ...] = ()
+
+    @property
+    def small(self) -> bool:
+        """Whether its rows may be held while another table is judged."""
+        return self.chosen == WHOLE_ROWS and self.size <= SMALL
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk on the largest side."""
+        return max(reader.size for reader in self.readers)
+
+    def start(self, executor: Executor) -> Prepared:
+        """Begin to read whole rows."""
+        if self.ahead:
+            return self
+        return replace(self, ahead=tuple(executor.submit(_all_rows, reader) for reader in self.readers))
+
+    def drop(self) -> None:
+        """Give up what was begun."""
+        for future in self.ahead:
+            future.cancel()
+
+
+def _all_rows(reader: Reader) -> list[Row]:
+    return list(reader.all_rows())
+
+
+def prepare(sources: Sources, table: Table, strategy: str | None = None) -> Prepared:
+    """Decide how to read a table.
+
+    Args:
+        sources: the sides.
+        table: one of the schema's.
+        strategy: instead of the planner's choice (tests).
+
+    Raises:
+        CutoverError: a side's table cannot be read.
+    """
+    plan = sources.plan(table)
+    base = sources.base.reader(table, plan) if sources.base else None
+    readers: tuple[Reader, ...] = (sources.reader(Side.OLD, table, plan), sources.reader(Side.NEW, table, plan))
+    sides: tuple[Side, ...] = (Side.OLD, Side.NEW)
+    if base is not None:
+        sides, readers = (Side.BASE, *sides), (base, *readers)
+    chosen, reason = choose(table, readers, plan)
+    if strategy is not None:
+        chosen, reason = strategy, "asked for"
+    return Prepared(table=table, plan=plan, sides=sides, readers=readers, chosen=chosen, reason=reason)
+
+
 def diff_table(
     sources: Sources,
-    table: Table,
+    prepared: Prepared,
     store: ChangeStore,
     executor: Executor,
     *,
     folder: Path,
     jobs: int = 1,
-    strategy: str | None = None,
     prove: bool = False,
     advance: Callable[[Advance], None] | None = None,
 ) -> TableDiff:
@@ -71,12 +137,11 @@ def diff_table(
 
     Args:
         sources: the sides.
-        table: one of the schema's.
+        prepared: one of the schema's tables, see :func:`prepare`.
         store: must be within ``store.table(table.name)``.
         executor: runs ranges.
         folder: for files of rows that wait.
         jobs: ranges at a time and side.
-        strategy: instead of the planner's choice (tests).
         prove: hash every row even where a watermark would do.
         advance: progress.
 
@@ -84,20 +149,14 @@ def diff_table(
         CutoverError: the table cannot be read, or its key does not tell rows apart.
     """
     began = time.perf_counter()
-    plan = sources.plan(table)
-    base = sources.base.reader(table, plan) if sources.base else None
-    old = sources.reader(Side.OLD, table, plan)
-    new = sources.reader(Side.NEW, table, plan)
-    sides: list[Side] = [Side.OLD, Side.NEW] if base is None else [Side.BASE, Side.OLD, Side.NEW]
-    readers: list[Reader] = [old, new] if base is None else [base, old, new]
-    chosen, reason = choose(table, readers, plan)
-    if strategy is not None:
-        chosen, reason = strategy, "asked for"
+    table, plan, sides, readers = prepared.table, prepared.plan, prepared.sides, prepared.readers
+    new, with_base = readers[-1], len(readers) == 3
+    chosen, reason = prepared.chosen, prepared.reason
     tallies = Tallies(table, store)
     new_exists = not isinstance(new, NoRows)
     rows: Counter[Side] = Counter(dict.fromkeys(Side, 0))
     notes = []
-    base_from = "none" if base is None else "rows"
+    base_from = "rows" if with_base else "none"
     by_xmin: XminPlan | None = None
     if isinstance(sources.base, XminBase):
         found = plan_by_xmin(sources, table, plan, sources.base, prove=prove)
@@ -122,7 +181,7 @@ def diff_table(
             counting=_Counting,
         )
     elif chosen == WHOLE_ROWS:
-        _whole_rows(table, plan, sides, readers, tallies, executor, rows, new_exists=new_exists)
+        _whole_rows(prepared.start(executor), tallies, rows, new_exists=new_exists)
     else:
         matcher = Matcher(
             len(readers),
@@ -132,18 +191,18 @@ def diff_table(
         )
         counted = [_Counting(reader, side, rows) for side, reader in zip(sides, readers, strict=True)]
         if table.key:
-            judge = Judge(table, plan, tuple(readers), tallies, new_exists=new_exists)
+            judge = Judge(table, plan, readers, tallies, new_exists=new_exists)
             for candidates, leftover in scan_all(counted, matcher, executor, jobs=jobs, advance=advance):
                 judge.candidates(candidates)
                 if leftover is not None:
                     judge.leftover(leftover)
             judge.finish()
         else:
-            multisets = Multisets(table, plan, tallies, with_base=base is not None, new_exists=new_exists)
+            multisets = Multisets(table, plan, tallies, with_base=with_base, new_exists=new_exists)
             scanned = scan_all(counted, matcher, executor, jobs=jobs, advance=advance)
             by_hash = _cancelled(sides, counted, multisets, scanned)
             multisets.finish(_counts(new, by_hash))
-    if base is None and sources.base is not None and not isinstance(sources.base, XminBase):
+    if not with_base and sources.base is not None and not isinstance(sources.base, XminBase):
         notes.append("base holds no rows of this table: old and new are compared by value only")
     return TableDiff(
         table=table,
@@ -180,24 +239,14 @@ class _Counting:
         return records
 
 
-def _whole_rows(
-    table: Table,
-    plan: ScanPlan,
-    sides: Sequence[Side],
-    readers: Sequence[Reader],
-    tallies: Tallies,
-    executor: Executor,
-    rows: Counter[Side],
-    *,
-    new_exists: bool,
-) -> None:
-    read = [executor.submit(lambda each: list(each.all_rows()), reader) for reader in readers]
-    found: list[list[Row]] = [future.result() for future in read]
+def _whole_rows(prepared: Prepared, tallies: Tallies, rows: Counter[Side], *, new_exists: bool) -> None:
+    table, plan, sides = prepared.table, prepared.plan, prepared.sides
+    found = [future.result() for future in prepared.ahead]
     for side, each in zip(sides, found, strict=True):
         rows[side] = len(each)
     if table.key:
-        judge = Judge(table, plan, tuple(readers), tallies, new_exists=new_exists)
-        for number, each in enumerate(found):
+        judge = Judge(table, plan, prepared.readers, tallies, new_exists=new_exists)
+        for number, each in enumerate(without_common(found, [table.places[name] for name in table.key])):
             judge.whole_rows(number, each)
         judge.finish()
     else:

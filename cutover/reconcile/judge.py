@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 
 import numpy as np
@@ -45,7 +45,7 @@ class Tallies:
 
     def flush(self) -> None:
         """Write what is held."""
-        self._store.add(self._changes)
+        self._store.add(self.table.name, self._changes)
         self._store.add_new(self.table.name, self._new)
         self._changes.clear()
         self._new.clear()
@@ -174,13 +174,9 @@ class Judge:
         positions, there = found.positions[mask], found.there[mask]
         if not len(positions):
             return
-        fetched = [
-            reader.fetch(positions[there[:, side], side]) for side, reader in enumerate(self._sides)
-        ]
+        fetched = [reader.fetch(positions[there[:, side], side]) for side, reader in enumerate(self._sides)]
         for number, group, has in zip(found.key[mask].tolist(), positions.tolist(), there.tolist(), strict=True):
-            rows = [
-                fetched[side][position] if has[side] else None for side, position in enumerate(group)
-            ]
+            rows = [fetched[side][position] if has[side] else None for side, position in enumerate(group)]
             self._judge_group(number, rows)
 
     def _judge_group(self, number: int, rows: list[Row | None]) -> None:
@@ -266,12 +262,28 @@ def _picker(indexes: list[int]) -> Callable[[Row], Row] | None:
     return pick
 
 
+def without_common(sides: Sequence[list[Row]], key: Sequence[int]) -> Sequence[list[Row]]:
+    """Leave out the rows that are the same on every side.
+
+    Where a key is NULL or does not tell a side's rows apart nothing is left out: the judge says so then.
+
+    Args:
+        sides: whole rows of each side.
+        key: the places of the key's columns.
+    """
+    key_of = itemgetter(*key)
+    for rows in sides:
+        distinct = set(map(key_of, rows))
+        if len(distinct) < len(rows) or any(None in map(itemgetter(place), rows) for place in key):
+            return sides
+    common = set(sides[0]).intersection(*sides[1:])
+    return [[row for row in rows if row not in common] for rows in sides]
+
+
 class Multisets:
     """Judges a keyless table: differences of multisets, with counts."""
 
-    def __init__(
-        self, table: Table, plan: ScanPlan, tallies: Tallies, *, with_base: bool, new_exists: bool
-    ) -> None:
+    def __init__(self, table: Table, plan: ScanPlan, tallies: Tallies, *, with_base: bool, new_exists: bool) -> None:
         names = table.column_names
         self._table = table
         self._tallies = tallies

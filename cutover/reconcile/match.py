@@ -23,8 +23,7 @@ from cutover.reconcile.reader import Int64s, Records, no_records
 _HELD = 1_500_000
 _FRESH = 100_000
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_OTHER_MIX = np.uint64(0xC2B2AE3D27D4EB4F)
-_PROBES = (None, _MIX, _OTHER_MIX)
+_PROBES = (None, _MIX)
 """How a key finds its place: its low bits, which are best for keys without gaps and for hashes, then mixed."""
 _SPILLED = np.dtype([("key", "<i8"), ("first", "<i8"), ("second", "<i8"), ("position", "<i8"), ("side", "<i8")])
 

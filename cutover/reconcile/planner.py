@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from psycopg import sql
 from cutover.errors import CutoverError
 from cutover.reconcile.base import DumpBase
 from cutover.reconcile.catalogue import read_catalogue
-from cutover.reconcile.diff import diff_table
+from cutover.reconcile.diff import SMALL, Prepared, diff_table, prepare
 from cutover.reconcile.dump import read_dump
 from cutover.reconcile.lineage import prove_lineage
 from cutover.reconcile.model import Schema, Side, Table, TableName, Tally
@@ -30,6 +31,7 @@ from cutover.reconcile.watermark import Watermarks
 from cutover.reconcile.xmin import XminBase
 
 _RESTARTS = 3
+_AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +210,8 @@ def _read_all(
     instants = sources.instants()
     diffs: list[TableDiff] = []
     message = f"{lost}; reading again at a new snapshot" if lost else ""
+    unread = [table for table in schema.tables.values() if store.finished(table.name, instants) is None]
+    prepared = _prepared(sources, unread, executor, strategy)
     for number, table in enumerate(schema.tables.values(), start=1):
         known = store.finished(table.name, instants)
         if known is not None:
@@ -239,15 +243,7 @@ def _read_all(
         with store.table(table.name):
             _check_key(sources, table)
             diff = diff_table(
-                sources,
-                table,
-                store,
-                executor,
-                folder=folder,
-                jobs=jobs,
-                strategy=strategy,
-                prove=prove,
-                advance=advance,
+                sources, next(prepared), store, executor, folder=folder, jobs=jobs, prove=prove, advance=advance
             )
             store.finish(table.name, instants, _summary(diff))
         diffs.append(diff)
@@ -258,6 +254,29 @@ def _read_all(
     return schema, diffs
 
 
+def _prepared(
+    sources: Sources, tables: Sequence[Table], executor: Executor, strategy: str | None
+) -> Iterator[Prepared]:
+    """Yield tables in order; small ones that come next are being read already: else each would cost a round trip."""
+    coming = iter(tables)
+    waiting: deque[Prepared] = deque()
+    try:
+        while True:
+            while len(waiting) < _AHEAD and sum(each.size for each in waiting) <= SMALL:
+                table = next(coming, None)
+                if table is None:
+                    break
+                one = prepare(sources, table, strategy)
+                small = one.small and not isinstance(sources.base, XminBase)
+                waiting.append(one.start(executor) if small else one)
+            if not waiting:
+                return
+            yield waiting.popleft()
+    finally:
+        for one in waiting:
+            one.drop()
+
+
 def _check_key(sources: Sources, table: Table) -> None:
     """Verify by data what no index of a side promises: that the key is unique and never NULL."""
     if not table.key:
@@ -266,11 +285,7 @@ def _check_key(sources: Sources, table: Table) -> None:
         raw = sources.raw(database.side, table.name)
         if raw is None:
             continue
-        promised = {
-            frozenset(unique.columns)
-            for unique in raw.uniques
-            if unique.name in raw.key_indexes
-        }
+        promised = {frozenset(unique.columns) for unique in raw.uniques if unique.name in raw.key_indexes}
         if frozenset(table.key) in promised or any(raw.column(each) is None for each in table.key):
             continue
         columns = sql.SQL(", ").join(map(sql.Identifier, table.key))

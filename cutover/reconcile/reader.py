@@ -23,6 +23,7 @@ LAST_BLOCK = 0xFFFFFFFE
 """An open end: rows after the measured extent are seen too."""
 _FETCH_BYTES = 8 << 20
 _AT_ONCE = 1 << 18
+_FETCHED = 5000
 _RETRIES = 4
 
 
@@ -139,8 +140,7 @@ class DatabaseReader:
         self._by_key = bool(every) and all(each.by_key for each in every)
         present = {column.name for column in raw.columns}
         self._select = [
-            sql.Identifier(column.name) if column.name in present else sql.SQL("NULL")
-            for column in table.columns
+            sql.Identifier(column.name) if column.name in present else sql.SQL("NULL") for column in table.columns
         ]
         block = database.info.block_size
         self.extent = tuple(-(-leaf.main // block) for leaf in raw.leaves)
@@ -175,17 +175,19 @@ class DatabaseReader:
         ]
         if not self._by_key:
             wanted.append(sql.SQL("string_agg(tidsend(ctid), ''::bytea)"))
-        query = sql.SQL("SELECT {} FROM ONLY {} WHERE ctid >= {} AND ctid < {}").format(
-            sql.SQL(", ").join(wanted), self._leaf(chunk.leaf), _tid(chunk.start), _tid(chunk.end)
-        )
         return ScanTask(
             side=self._database.side,
             url=self._database.url,
             snapshot=self._database.snapshot_id,
-            query=query.as_string(None),
+            query=self._over(chunk, wanted).as_string(None),
             leaf=chunk.leaf,
             two=expressions.second is not None,
             by_key=self._by_key,
+        )
+
+    def _over(self, chunk: Chunk, wanted: Sequence[sql.Composable]) -> sql.Composed:
+        return sql.SQL("SELECT {} FROM ONLY {} WHERE ctid >= {} AND ctid < {}").format(
+            sql.SQL(", ").join(wanted), self._leaf(chunk.leaf), _tid(chunk.start), _tid(chunk.end)
         )
 
     def scan(self, chunk: Chunk) -> Records:
@@ -196,37 +198,47 @@ class DatabaseReader:
     def fetch(self, positions: Int64s, columns: Sequence[int] | None = None) -> dict[int, Row]:
         """Fetch rows by position: a position is valid because the snapshot keeps its row version."""
         select = self._select if columns is None else [self._select[column] for column in columns]
-        if self._by_key:
-            return self._fetch_by_key(positions, select)
         found: dict[int, Row] = {}
-        leaves = positions >> 48
-        for number in np.unique(leaves):
-            here = np.sort(positions[leaves == number])
-            tids = [f"({position >> 16 & 0xFFFFFFFF},{position & 0xFFFF})" for position in here.tolist()]
-            for start in range(0, len(tids), 5000):
-                some = sql.Literal(tids[start : start + 5000])
-                query = sql.SQL("SELECT ctid, {} FROM ONLY {} WHERE ctid = ANY({}::tid[])").format(
-                    sql.SQL(", ").join(select), self._leaf(int(number)), some
-                )
+        for leaf, index in self._by_leaf(positions):
+            ordered = np.sort(positions[index])
+            for start in range(0, len(ordered), _FETCHED):
+                part = ordered[start : start + _FETCHED]
+                shown = map(str, part.tolist()) if self._by_key else _tids(part)
+                at = dict(zip(shown, part.tolist(), strict=True))
+                _, source, condition = self._at(leaf, part)
+                place = sql.Identifier(self._table.key[0]) if self._by_key else sql.SQL("ctid")
+                query = sql.SQL("SELECT {}, {} {} {}").format(place, sql.SQL(", ").join(select), source, condition)
                 for row in self._retrying(partial(_all, query=query)):
-                    block, offset = str(row[0])[1:-1].split(",")
-                    found[int(number) << 48 | int(block) << 16 | int(offset)] = row[1:]
+                    found[at[row[0] or ""]] = row[1:]
         return found
 
-    def _fetch_by_key(self, keys: Int64s, select: Sequence[sql.Composable]) -> dict[int, Row]:
+    def _by_leaf(self, positions: Int64s) -> Iterator[tuple[int, Int64s]]:
+        """Yield leaves with the indexes of their positions; rows that are fetched by key have one place."""
+        if self._by_key:
+            yield 0, np.arange(len(positions))
+            return
+        leaves = positions >> 48
+        for number in np.unique(leaves).tolist():
+            yield number, np.flatnonzero(leaves == number)
+
+    def _at(self, leaf: int, positions: Int64s) -> tuple[sql.Composable, sql.Composable, sql.Composable]:
+        """Return SQL for rows at some positions: where each lies, as bytes; ``FROM``; ``WHERE``."""
+        if not self._by_key:
+            some = '{"' + '","'.join(_tids(positions)) + '"}'
+            return (
+                sql.SQL("tidsend(ctid)"),
+                sql.SQL("FROM ONLY {}").format(self._leaf(leaf)),
+                sql.SQL("WHERE ctid = ANY({}::tid[])").format(sql.Literal(some)),
+            )
         key = sql.Identifier(self._table.key[0])
         # A partitioned table is read through its root; a plain one without its children.
-        source = sql.SQL("{}" if self._raw.relkind == "p" else "ONLY {}").format(sql.Identifier(*self._raw.name))
-        found: dict[int, Row] = {}
-        ordered = np.sort(keys).tolist()
-        for start in range(0, len(ordered), 5000):
-            some = "{" + ",".join(map(str, ordered[start : start + 5000])) + "}"
-            query = sql.SQL("SELECT {}, {} FROM {} WHERE {} = ANY({}::int8[])").format(
-                key, sql.SQL(", ").join(select), source, key, sql.Literal(some)
-            )
-            for row in self._retrying(partial(_all, query=query)):
-                found[int(row[0] or 0)] = row[1:]
-        return found
+        source = sql.SQL("FROM {}" if self._raw.relkind == "p" else "FROM ONLY {}")
+        some = "{" + ",".join(map(str, positions.tolist())) + "}"
+        return (
+            sql.SQL("int8send({}::int8)").format(key),
+            source.format(sql.Identifier(*self._raw.name)),
+            sql.SQL("WHERE {} = ANY({}::int8[])").format(key, sql.Literal(some)),
+        )
 
     def _retrying(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         attempt = 0
@@ -255,12 +267,21 @@ class ScanTask:
 
 def run_on(connection: psycopg.Connection[Any], task: ScanTask) -> Records:
     """Run a scan on a connection that has joined the task's snapshot."""
+    columns = bytes_of(connection, task.query)
+    return unpack(columns, task.leaf, two=task.two, by_key=task.by_key)
+
+
+def bytes_of(connection: psycopg.Connection[Any], query: str) -> list[bytes]:
+    """Return the fields of a query's only row, each a byte string, empty for NULL."""
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(task.query.encode())
+        cursor.execute(query.encode())
         result = cursor.pgresult
         width = result.nfields if result else 0
-        columns = [(result.get_value(0, each) if result else None) or b"" for each in range(width)]
-    return unpack(columns, task.leaf, two=task.two, by_key=task.by_key)
+        return [(result.get_value(0, each) if result else None) or b"" for each in range(width)]
+
+
+def _tids(positions: Int64s) -> list[str]:
+    return [f"({position >> 16 & 0xFFFFFFFF},{position & 0xFFFF})" for position in positions.tolist()]
 
 
 def _tid(block: int) -> sql.SQL:
@@ -298,6 +319,11 @@ def unpack(columns: Sequence[bytes], leaf: int, *, two: bool, by_key: bool) -> R
     second = np.frombuffer(columns[2], ">i8").astype(np.int64) if two else first
     if by_key:
         return Records(key, first, second, key)
-    tids = np.frombuffer(columns[-1], _TID)
-    position = tids["block"].astype(np.int64) << 16 | tids["offset"].astype(np.int64)
-    return Records(key, first, second, position | np.int64(leaf << 48))
+    return Records(key, first, second, positions_of(columns[-1], leaf))
+
+
+def positions_of(tids: bytes, leaf: int) -> Int64s:
+    """Read what ``tidsend`` wrote, row after row, as positions."""
+    packed = np.frombuffer(tids, _TID)
+    position = packed["block"].astype(np.int64) << 16 | packed["offset"].astype(np.int64)
+    return position | np.int64(leaf << 48)

@@ -16,7 +16,9 @@ from typing import Any, LiteralString, Self
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.string import TextLoader
 
 from cutover.errors import CutoverError
 from cutover.reconcile.model import PINNED_SETTINGS, Row, Side
@@ -188,9 +190,7 @@ class Database:
         connection = connect(self.side, self.url, statement_timeout=self.statement_timeout)
         try:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            connection.execute(
-                sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.snapshot_id))
-            )
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.snapshot_id)))
         except psycopg.Error as error:
             connection.close()
             self._check_alive(error)
@@ -246,18 +246,28 @@ class ConnectionCutError(Exception):
         self.side = side
 
 
+class _AsText:
+    """An adaptation of values of every type: the server's own text."""
+
+    connection = None
+
+    def __init__(self) -> None:
+        self.adapters = AdaptersMap()
+        self.adapters.register_loader(_ANY_TYPE, TextLoader)
+
+
+_ANY_TYPE = 0
+_AS_TEXT = _AsText()
+
+
 def text_rows(cursor: psycopg.Cursor[Any]) -> list[Row]:
-    """Return a text-format result as rows of text, without psycopg's own conversions."""
+    """Return a text-format result as rows of text (UTF-8), without psycopg's own conversions."""
     result = cursor.pgresult
     if result is None:
         return []
-    value = result.get_value
-    columns = range(result.nfields)
-    found: list[Row] = []
-    for number in range(result.ntuples):
-        raw = [value(number, column) for column in columns]
-        found.append(tuple(None if each is None else each.decode() for each in raw))
-    return found
+    transformer = Transformer(_AS_TEXT)
+    transformer.set_pgresult(result)
+    return transformer.load_rows(0, result.ntuples, tuple)
 
 
 def connect(side: Side, url: str, *, statement_timeout: str = "10min") -> psycopg.Connection[Any]:
@@ -402,7 +412,7 @@ _CONFIGURATION = (
     "invalid sslmode value",
     "could not translate host name",
     "the URL cannot be read",
-    "missing \"=\"",
+    'missing "="',
     "certificate",
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -131,7 +132,8 @@ class UrlBase:
     def __init__(self, database: Database, schemas: tuple[str, ...]) -> None:
         self.database = database
         self._schemas = schemas
-        self.catalogue = read_catalogue(database, schemas)
+        self.catalogue = Catalogue(tables={}, partitions={})
+        self._columns: BaseColumns = {}
 
     @property
     def label(self) -> str:
@@ -145,11 +147,7 @@ class UrlBase:
 
     def columns(self) -> BaseColumns | None:
         """Every ordinary table that can be read."""
-        return {
-            name: tuple(column.name for column in raw.columns)
-            for name, raw in self.catalogue.tables.items()
-            if raw.relkind in "rp"
-        }
+        return self._columns
 
     def reader(self, table: Table, plan: ScanPlan) -> Reader | None:
         """Return a reader within base's snapshot."""
@@ -180,8 +178,13 @@ class UrlBase:
         return instant(self.database)
 
     def refresh(self, old: Catalogue) -> None:
-        """Read its catalogue again."""
+        """Read its catalogue."""
         self.catalogue = read_catalogue(self.database, self._schemas)
+        self._columns = {
+            name: tuple(column.name for column in raw.columns)
+            for name, raw in self.catalogue.tables.items()
+            if raw.relkind in "rp"
+        }
 
     def close(self) -> None:
         """End its sessions."""
@@ -218,12 +221,13 @@ class Sources:
 
     def refresh(self) -> None:
         """Read the catalogues and compare the servers; again after a snapshot was lost."""
-        self.catalogues = {
-            Side.OLD: read_catalogue(self.old, self.options.schemas),
-            Side.NEW: read_catalogue(self.new, self.options.schemas),
-        }
-        if self.base is not None:
-            self.base.refresh(self.catalogues[Side.OLD])
+        with ThreadPoolExecutor(max_workers=2) as executor:
+            old, new = (
+                executor.submit(read_catalogue, database, self.options.schemas) for database in (self.old, self.new)
+            )
+            if self.base is not None:
+                self.base.refresh(old.result())
+            self.catalogues = {Side.OLD: old.result(), Side.NEW: new.result()}
         self.level = agreed_level(self.databases)
         self.transcode = len({database.info.encoding for database in self.databases}) > 1
         self.notes = list(self.base.notes) if self.base else []

@@ -5,32 +5,29 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from cutover.errors import CutoverError
 from cutover.reconcile.model import Change, Key, Row, Side, Table, TableName, Tally
 
 _SCHEMA = """
-CREATE TABLE change (
-    number INTEGER PRIMARY KEY, schema TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
-    base TEXT, old TEXT, new TEXT, base_known INTEGER NOT NULL, count INTEGER NOT NULL, new_count INTEGER NOT NULL
-);
+CREATE TABLE change (number INTEGER PRIMARY KEY, schema TEXT NOT NULL, name TEXT NOT NULL, rows TEXT NOT NULL);
 CREATE INDEX change_table ON change (schema, name);
-CREATE TABLE new_change (
-    number INTEGER PRIMARY KEY, schema TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
-    kind TEXT NOT NULL, count INTEGER NOT NULL
-);
+CREATE TABLE new_change (number INTEGER PRIMARY KEY, schema TEXT NOT NULL, name TEXT NOT NULL, rows TEXT NOT NULL);
 CREATE INDEX new_change_table ON new_change (schema, name);
 CREATE TABLE finished (
     schema TEXT NOT NULL, name TEXT NOT NULL, instants TEXT NOT NULL, summary TEXT NOT NULL,
     PRIMARY KEY (schema, name)
 );
 """
+
+
+_BLOCK_CHARACTERS = 1 << 20
 
 
 class ChangeKind(StrEnum):
@@ -150,33 +147,21 @@ class ChangeStore:
         with self._explained():
             self._connection.executescript("DELETE FROM change; DELETE FROM new_change; DELETE FROM finished;")
 
-    def add(self, changes: Iterable[Change]) -> None:
-        """Write changes of old."""
+    def add(self, name: TableName, changes: Sequence[Change]) -> None:
+        """Write changes of old, many to a row of the file."""
         with self._explained():
             self._connection.executemany(
-                "INSERT INTO change (schema, name, key, base, old, new, base_known, count, new_count)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (
-                        *each.table,
-                        json.dumps(each.key),
-                        None if each.base is None else json.dumps(each.base),
-                        None if each.old is None else json.dumps(each.old),
-                        None if each.new is None else json.dumps(each.new),
-                        each.base_known,
-                        each.count,
-                        each.new_count,
-                    )
-                    for each in changes
-                ),
+                "INSERT INTO change (schema, name, rows) VALUES (?, ?, ?)",
+                ((*name, json.dumps(block)) for block in _blocks(changes)),
             )
 
-    def add_new(self, name: TableName, changes: Iterable[NewChange]) -> None:
+    def add_new(self, name: TableName, changes: Sequence[NewChange]) -> None:
         """Write keys that new changed."""
+        if not changes:
+            return
         with self._explained():
-            self._connection.executemany(
-                "INSERT INTO new_change (schema, name, key, kind, count) VALUES (?, ?, ?, ?, ?)",
-                ((*name, json.dumps(each.key), each.kind.value, each.copies) for each in changes),
+            self._connection.execute(
+                "INSERT INTO new_change (schema, name, rows) VALUES (?, ?, ?)", (*name, json.dumps(changes))
             )
 
     def finish(self, name: TableName, instants: str, summary: str) -> None:
@@ -194,31 +179,43 @@ class ChangeStore:
 
     def changes(self, name: TableName) -> Iterator[Change]:
         """Yield old's changes of a table."""
-        cursor = self._connection.execute(
-            "SELECT key, base, old, new, base_known, count, new_count FROM change"
-            " WHERE schema = ? AND name = ? ORDER BY number",
-            name,
-        )
-        for key, base, old, new, base_known, count, new_count in cursor:
-            yield Change(
-                table=name,
-                key=tuple(json.loads(key)),
-                base=_row(base),
-                old=_row(old),
-                new=_row(new),
-                base_known=bool(base_known),
-                count=count,
-                new_count=new_count,
-            )
+        for block in self._blocks("SELECT rows FROM change WHERE schema = ? AND name = ? ORDER BY number", name):
+            for key, base, old, new, base_known, count, new_count in block:
+                yield Change(
+                    table=name,
+                    key=tuple(key),
+                    base=_row(base),
+                    old=_row(old),
+                    new=_row(new),
+                    base_known=base_known,
+                    count=count,
+                    new_count=new_count,
+                )
 
     def new_changes(self, name: TableName) -> Iterator[NewChange]:
         """Yield the keys that new changed."""
-        cursor = self._connection.execute(
-            "SELECT key, kind, count FROM new_change WHERE schema = ? AND name = ? ORDER BY number", name
-        )
-        for key, kind, count in cursor:
-            yield NewChange(tuple(json.loads(key)), ChangeKind(kind), count)
+        for block in self._blocks("SELECT rows FROM new_change WHERE schema = ? AND name = ? ORDER BY number", name):
+            for key, kind, copies in block:
+                yield NewChange(tuple(key), ChangeKind(kind), copies)
+
+    def _blocks(self, query: str, name: TableName) -> Iterator[list[Any]]:
+        for (text,) in self._connection.execute(query, name):
+            yield json.loads(text)
 
 
-def _row(text: str | None) -> Row | None:
-    return None if text is None else tuple(json.loads(text))
+def _blocks(changes: Sequence[Change]) -> Iterator[list[tuple[Any, ...]]]:
+    """Group changes; a group is small in bytes too, because values of many megabytes are values as well."""
+    block: list[tuple[Any, ...]] = []
+    size = 0
+    for each in changes:
+        block.append((each.key, each.base, each.old, each.new, each.base_known, each.count, each.new_count))
+        size += sum(sum(map(len, filter(None, row))) for row in (each.base, each.old, each.new) if row)
+        if size > _BLOCK_CHARACTERS:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _row(cells: list[str | None] | None) -> Row | None:
+    return None if cells is None else tuple(cells)

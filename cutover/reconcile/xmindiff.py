@@ -20,6 +20,7 @@ from psycopg import sql
 from cutover.errors import CutoverError
 from cutover.reconcile.catalogue import RawTable
 from cutover.reconcile.judge import Judge, Tallies
+from cutover.reconcile.marked import BASE, MarkedReader
 from cutover.reconcile.match import Candidates, Matcher
 from cutover.reconcile.model import Change, Key, Row, Side, Table
 from cutover.reconcile.reader import DatabaseReader, Expressions, Reader
@@ -30,6 +31,7 @@ from cutover.reconcile.xmin import XminBase
 
 _SAMPLE = 500
 _BATCH = 5000
+_BATCHED_KEYS = 20_000
 _SMALL = 2 << 20
 
 
@@ -37,19 +39,19 @@ class XminPlan(NamedTuple):
     """How a table is read by transaction ids.
 
     Attributes:
-        flags_only: both sides' ids are trusted: no row is hashed.
+        old, new: what is read of each leaf.
+        trusted: the conditions under which rows of old's and new's leaves are base's own, where the ids of both
+            sides are trusted: such rows are not hashed.
     """
 
     base: XminBase
     old: list[Expressions]
     new: list[Expressions]
-    flags_only: bool
+    trusted: tuple[list[sql.Composable], list[sql.Composable]] | None
     reason: str
 
 
-def plan_by_xmin(
-    sources: Sources, table: Table, plan: ScanPlan, base: XminBase, *, prove: bool
-) -> XminPlan | str:
+def plan_by_xmin(sources: Sources, table: Table, plan: ScanPlan, base: XminBase, *, prove: bool) -> XminPlan | str:
     """Plan a table, or return why transaction ids say nothing about it.
 
     Args:
@@ -74,7 +76,6 @@ def plan_by_xmin(
     both = old_condition is not None and len(known) == len(new_conditions)
     # Hashing a small table costs less than proving that it need not be hashed.
     large = max(sum(leaf.main for leaf in raw.leaves) for raw in (old_raw, new_raw)) > _SMALL
-    flags_only = both and large and not prove
     old_plain = plan.expressions(old_raw, Side.OLD)
     new_plain = plan.expressions(new_raw, Side.NEW)
     old_second = sql.SQL("age(xmin)::int8") if old_condition is None else _flag(old_condition, 1, 0)
@@ -83,22 +84,19 @@ def plan_by_xmin(
         replace(new_plain, second=_flag(each if each is not None else sql.SQL("false"), 1, 0))
         for each in new_conditions
     ]
-    if flags_only and old_condition is not None:
-        # 1 and 1 means that both rows are base's own: equal, and dropped. Anything else is looked at.
-        old = [replace(old_plain, first=_flag(old_condition, 1, 0))] * len(old_raw.leaves)
-        new = [replace(new_plain, first=_flag(condition, 1, 2)) for condition in known]
-        reason = "a watermark is given and a sample of it agrees: row versions are told apart by xmin, unhashed"
+    trusted = None
+    if old_condition is not None and both and large and not prove:
+        trusted = ([old_condition] * len(old_raw.leaves), known)
+        reason = "a watermark is given and a sample of it agrees: only rows that are newer on new are hashed"
     elif base.inferred:
         reason = "no base is given: new's restore tells which of its rows are base's own"
     else:
         reason = "a watermark is given; rows are hashed as well" + (" (--prove)" if prove else "")
-    return XminPlan(base, old, new, flags_only, reason)
+    return XminPlan(base, old, new, trusted, reason)
 
 
 def _flag(condition: sql.Composable, yes: int, no: int) -> sql.Composable:
-    return sql.SQL("CASE WHEN {} THEN {} ELSE {} END::int8").format(
-        condition, sql.SQL(str(yes)), sql.SQL(str(no))
-    )
+    return sql.SQL("CASE WHEN {} THEN {} ELSE {} END::int8").format(condition, sql.SQL(str(yes)), sql.SQL(str(no)))
 
 
 def diff_by_xmin(
@@ -121,15 +119,23 @@ def diff_by_xmin(
         CutoverError: the watermark contradicts what the rows hold.
     """
     old_raw, new_raw = _raw(sources, Side.OLD, table), _raw(sources, Side.NEW, table)
-    readers: tuple[Reader, Reader] = (
-        DatabaseReader(sources.old, table, old_raw, how.old),
-        DatabaseReader(sources.new, table, new_raw, how.new),
-    )
-    if how.flags_only:
-        _check_sample(sources, table, plan, how, old_raw, new_raw)
     how.base.learn_largest(table, new_raw)
+    readers: tuple[DatabaseReader, DatabaseReader]
+    if how.trusted is None:
+        readers = (
+            DatabaseReader(sources.old, table, old_raw, how.old),
+            DatabaseReader(sources.new, table, new_raw, how.new),
+        )
+        judge = _XminJudge(table, plan, readers, tallies, how, sources)
+    else:
+        _check_sample(sources, table, plan, how, old_raw, new_raw)
+        marked = (
+            MarkedReader(sources.old, table, old_raw, plan.expressions(old_raw, Side.OLD), how.trusted[0]),
+            MarkedReader(sources.new, table, new_raw, plan.expressions(new_raw, Side.NEW), how.trusted[1]),
+        )
+        readers = marked
+        judge = _MarkedJudge(table, plan, marked, tallies, how, sources)
     matcher = Matcher(2, keyless=False, folder=folder)
-    judge = _XminJudge(table, plan, readers, tallies, how, sources)
     counted = [counting(reader, side, rows) for reader, side in zip(readers, (Side.OLD, Side.NEW), strict=True)]
     for candidates, leftover in scan_all(counted, matcher, executor, jobs=jobs, advance=advance):
         judge.take(candidates)
@@ -183,7 +189,7 @@ class _XminJudge:
         if not len(found.key):
             return
         if not self._how.base.inferred:
-            self._judge(found, found.second[:, 0] == 1)
+            self._judge(found, found.second == 1)
             return
         # A row of old beside a base row of new is judged by value; any other one by its age, later.
         beside_base = found.there[:, 1] & (found.second[:, 1] == 1)
@@ -193,7 +199,9 @@ class _XminJudge:
         if changed.any():
             oldest = int(found.second[changed, 0].max())
             self._oldest_change = oldest if self._oldest_change is None else max(oldest, self._oldest_change)
-        self._judge(_where(found, now), np.zeros(int(now.sum()), bool))
+        is_base = found.second[now] == 1
+        is_base[:, 0] = False
+        self._judge(_where(found, now), is_base)
         if later.any():
             self._waiting.append(_where(found, later))
 
@@ -209,23 +217,23 @@ class _XminJudge:
                 old_is_base = ages >= base.newest_base
                 if self._oldest_change is not None:
                     old_is_base &= ages > self._oldest_change
-            self._judge(found, old_is_base)
+            self._judge(found, np.stack([old_is_base, found.second[:, 1] == 1], axis=1))
         self._waiting.clear()
         self._tallies.flush()
 
-    def _judge(self, found: Candidates, old_is_base: npt.NDArray[np.bool_]) -> None:
+    def _judge(self, found: Candidates, is_base: npt.NDArray[np.bool_]) -> None:
+        """Judge by value; ``is_base``, shape (groups, 2): the side's row is base's own, if it is there."""
         for start in range(0, len(found.key), _BATCH):
             part = found.part(start, start + _BATCH)
-            flags = old_is_base[start : start + _BATCH]
+            flags = (is_base[start : start + _BATCH] & part.there).tolist()
             fetched = [
-                reader.fetch(part.positions[part.there[:, side], side])
-                for side, reader in enumerate(self._readers)
+                reader.fetch(part.positions[part.there[:, side], side]) for side, reader in enumerate(self._readers)
             ]
-            for index, (position, has) in enumerate(zip(part.positions.tolist(), part.there.tolist(), strict=True)):
+            groups = zip(part.positions.tolist(), part.there.tolist(), flags, strict=True)
+            for position, has, (old_is_base, new_is_base) in groups:
                 old = fetched[0][position[0]] if has[0] else None
                 new = fetched[1][position[1]] if has[1] else None
-                new_is_base = bool(part.second[index, 1] == 1) and new is not None
-                self._row(old, new, bool(flags[index]) and old is not None, new_is_base)
+                self._row(old, new, old_is_base, new_is_base)
 
     def _row(self, old: Row | None, new: Row | None, old_is_base: bool, new_is_base: bool) -> None:
         key = self._values.key_of(old if old is not None else new or ())
@@ -263,10 +271,68 @@ class _XminJudge:
             return False
 
 
+class _MarkedJudge(_XminJudge):
+    """Judges what two :class:`MarkedReader` gave: values are fetched only where old changed something."""
+
+    def __init__(
+        self,
+        table: Table,
+        plan: ScanPlan,
+        readers: tuple[MarkedReader, MarkedReader],
+        tallies: Tallies,
+        how: XminPlan,
+        sources: Sources,
+    ) -> None:
+        super().__init__(table, plan, readers, tallies, how, sources)
+        self._marked = readers
+        self._places = [table.places[each] for each in table.key]
+        self._integer = plan.integer_key
+
+    def take(self, found: Candidates) -> None:
+        """Judge rows of which at least one is not base's own, or which one side lacks."""
+        if not len(found.key):
+            return
+        old_there, new_there = found.there[:, 0], found.there[:, 1]
+        is_base = found.there & (found.first == BASE)
+        # A base row of old that new has newer or lacks, or one that only new has: nothing of old's doing.
+        only_new = is_base[:, 0] | ~old_there & new_there & ~is_base[:, 1]
+        self._judge(_where(found, ~only_new), is_base[~only_new])
+        rest = _where(found, only_new)
+        for start in range(0, len(rest.key), _BATCHED_KEYS):
+            self._changed_by_new(rest.part(start, start + _BATCHED_KEYS))
+
+    def _changed_by_new(self, found: Candidates) -> None:
+        both = found.there[:, 0] & found.there[:, 1]
+        changed = ~both
+        changed[both] = self._marked[0].marks(found.positions[both, 0]) != found.first[both, 1]
+        if self._integer:
+            found = _where(found, changed)
+            keys: list[Key] = [(str(number),) for number in found.key.tolist()]
+        else:
+            keys = self._keys(found)
+            keys = [key for key, differs in zip(keys, changed.tolist(), strict=True) if differs]
+            found = _where(found, changed)
+        for key, (old, new) in zip(keys, found.there.tolist(), strict=True):
+            kind = ChangeKind.INSERT if not old else ChangeKind.UPDATE if new else ChangeKind.DELETE
+            self._tallies.new_changed(key, kind)
+
+    def _keys(self, found: Candidates) -> list[Key]:
+        """Fetch the keys of groups; their numbers are only hashes of them."""
+        fetched = [
+            reader.fetch(found.positions[found.there[:, side], side], self._places)
+            for side, reader in enumerate(self._marked)
+        ]
+        keys = []
+        for positions, there in zip(found.positions.tolist(), found.there.tolist(), strict=True):
+            here = {fetched[side][position] for side, position in enumerate(positions) if there[side]}
+            if len(here) > 1:
+                raise _shared_number(self._table)
+            keys.append(tuple(part or "" for part in here.pop()))
+        return keys
+
+
 def _where(found: Candidates, mask: npt.NDArray[np.bool_]) -> Candidates:
-    return Candidates(
-        found.key[mask], found.there[mask], found.positions[mask], found.first[mask], found.second[mask]
-    )
+    return Candidates(found.key[mask], found.there[mask], found.positions[mask], found.first[mask], found.second[mask])
 
 
 def _check_sample(
@@ -334,6 +400,4 @@ def _type(raw: RawTable, name: str) -> str:
 
 
 def _columns(plan: ScanPlan, raw: RawTable) -> sql.Composable:
-    return sql.SQL(", ").join(
-        sql.Identifier(name) if raw.column(name) else sql.SQL("NULL") for name in plan.second
-    )
+    return sql.SQL(", ").join(sql.Identifier(name) if raw.column(name) else sql.SQL("NULL") for name in plan.second)

@@ -196,17 +196,13 @@ class Peak:
             self.most = max(self.most, int(Path("/proc/self/statm").read_text().split()[1]) * page >> 20)
 
 
-def ours(
-    urls: dict[str, str], case: Case, jobs: int, marks: Watermarks | None = None
-) -> tuple[float, int]:
+def ours(urls: dict[str, str], case: Case, jobs: int, marks: Watermarks | None = None) -> tuple[float, int]:
     """Read three-way, changes spilled to disk; assert the counts; return (seconds, peak MB)."""
     with tempfile.TemporaryDirectory() as folder, Peak() as peak:
         began = time.perf_counter()
         base = None if marks else urls["base"]
         with (
-            open_sources(
-                urls["old"], urls["new"], base, Options(), folder=Path(folder), watermarks=marks
-            ) as sources,
+            open_sources(urls["old"], urls["new"], base, Options(), folder=Path(folder), watermarks=marks) as sources,
             ChangeStore(Path(folder) / "changes.sqlite") as store,
         ):
             _, diffs = read_changes(sources, store, folder=Path(folder), jobs=jobs)
@@ -216,10 +212,9 @@ def ours(
             old = Tally(*(sum(each) for each in zip(*(diff.old for diff in diffs), strict=True)))
             new = Tally(*(sum(each) for each in zip(*(diff.new for diff in diffs), strict=True)))
             found = sum(1 for diff in diffs for _ in diff.changes)
-    if marks is None and (old, new, found) != (case.old, case.new, case.old.total):
-        raise SystemExit(f"wrong counts: {old} {new} {found}, wanted {case.old} {case.new}")
-    if marks is not None and (old.total, found) != (case.old.total, case.old.total):
-        raise SystemExit(f"wrong counts by watermark: {old} {found}, wanted {case.old}")
+    if (old, new, found) != (case.old, case.new, case.old.total):
+        way = "by watermark" if marks else "by hash"
+        raise SystemExit(f"wrong counts {way}: {old} {new} {found}, wanted {case.old} {case.new}")
     return seconds, peak.most
 
 

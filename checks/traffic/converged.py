@@ -93,7 +93,7 @@ class _Share:
             counted = self._counted(since)
             if counted is not None and counted.share_low > self._limit and self._recent():
                 shown = self._steadier(counted)
-                return failed(subject, self._said(shown), **self._measured(shown))
+                return replace(failed(subject, self._said(shown)), measured=self._measured(shown))
         counted = self._counted(self._since)
         silent = silent_since(self._plan, self._evidence, self._now)
         if silent is not None:

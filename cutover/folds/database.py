@@ -278,7 +278,7 @@ def step_between(before: DatabaseReading, after: DatabaseReading, exclude: Colle
         trouble = _table_trouble(name, was, now)
         if trouble:
             broken = min(broken, trouble) if broken else trouble
-        elif was is not None and now is not None:
+        if was is not None and now is not None and _same_counters(was, now):
             grown = Rows(*now[1:4]).minus(Rows(*was[1:4]))
             if grown.total:
                 rows[name] = grown
@@ -314,6 +314,12 @@ def _table_trouble(name: str, before: TableWrites | None, after: TableWrites | N
     if before.storage and after.storage and before.storage != after.storage:
         return f"{name} was rewritten (TRUNCATE, VACUUM FULL or CLUSTER)"
     return ""
+
+
+def _same_counters(before: TableWrites, after: TableWrites) -> bool:
+    """Tell whether a table's counters went on: a rewrite (TRUNCATE) leaves them, and what they grew by is proof."""
+    anew = before.relation and after.relation and before.relation != after.relation
+    return not anew and all(now >= was for was, now in zip(before[1:4], after[1:4], strict=True))
 
 
 def _joined(first: Step, second: Step) -> Step:

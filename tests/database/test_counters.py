@@ -164,6 +164,14 @@ def test_what_hides_writes_is_noticed(make_database: MakeDatabase, statement: st
     assert words in found.unknown
 
 
+def test_a_job_that_empties_and_fills_a_table_is_seen_to_write(make_database: MakeDatabase) -> None:
+    url = make_database(SHOP)
+    settled(url, "insert into cache values (1)")
+    found = story(plan_for(url), url, "truncate cache", "insert into cache values (1), (2)")
+    assert dict(found.rows)["public.cache"].inserted == 2
+    assert "rewritten" in found.unknown
+
+
 def test_a_crash_is_noticed_although_nothing_says_reset() -> None:
     with Postgres() as server:
         url = server.create_database("shop", sql=SHOP)

@@ -128,6 +128,16 @@ def test_a_table_that_was_truncated_or_made_anew_is_noticed(change: dict[str, An
     assert words in found.unknown
 
 
+def test_what_a_truncated_table_took_besides_is_proof() -> None:
+    """A job that empties a table and fills it again writes: TRUNCATE leaves the counters as they are."""
+    filled = replace(reading(12), tables=(reading(11).tables[0]._replace(inserted=7, storage=2),))
+    found = fold(reading(9), reading(11), filled).written("old", CHANGE)
+    assert found.total == 7
+    assert "rewritten" in found.unknown
+    anew = replace(filled, tables=(filled.tables[0]._replace(relation=2),))
+    assert fold(reading(9), reading(11), anew).written("old", CHANGE).total == 0
+
+
 def test_trouble_with_one_table_does_not_hide_another_ones_writes() -> None:
     story = [
         reading(9, tables={"public.a": 1, "public.b": 1}),

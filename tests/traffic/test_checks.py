@@ -223,6 +223,13 @@ def test_ten_percent_on_old_fails_at_once_and_is_shown_within_a_point() -> None:
     assert watch.requests.status is FAIL, "after a long silence, too"
 
 
+def test_how_far_a_failing_share_was_counted_is_no_promise_that_waiting_mends_it() -> None:
+    found = Watch(plan_of()).rounds(3, old=20, new=180).requests
+    assert found.status is FAIL
+    assert found.until is None
+    assert found.measured["until"] > found.measured["since"]
+
+
 def test_the_share_of_a_small_site_does_not_swing_with_chance() -> None:
     watch = Watch(plan_of()).rounds(12, old=6, new=54)
     for turn in range(9):

@@ -10,7 +10,7 @@ from cutover.check import Outcome, Phase, Severity, check, failed, passed, skipp
 from cutover.evidence import Evidence
 from cutover.plan import Plan
 
-from ._reading import ALARM, NO_DATABASE, clock, configured, verified_state, written
+from ._reading import ALARM, NO_DATABASE, Since, clock, configured, verified_state, written
 
 
 @check(title="only one of the two databases takes writes", severity=Severity.BLOCKER, phases=(Phase.WATCH,))
@@ -28,6 +28,10 @@ def split_brain(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outco
     if not configured(plan, "old") or not configured(plan, "new"):
         yield unknown(subject, NO_DATABASE if plan.database is None else "[database] needs both old and new")
         return
+    standing = _standing(plan, evidence)
+    if standing is not None:
+        yield standing
+        return
     state = verified_state(plan, evidence)
     if state.old is None or state.new is None:
         yield unknown(subject, state.how)
@@ -36,7 +40,7 @@ def split_brain(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outco
     new = written(plan, evidence, "new", state.new)
     limit = plan.gate.max_old_writes
     since = f"since {state.how} at {clock(state.old.at)}"
-    measured: dict[str, Any] = {"old": old.total, "new": new.total, "since": state.old.at}
+    measured: dict[str, Any] = {"old": old.total, "new": new.total, "since": state.old.at, "since_new": state.new.at}
     if old.total > limit and new.total:
         began = max(found.first[0] for found in (old, new) if found.first is not None)
         yield failed(
@@ -56,3 +60,32 @@ def split_brain(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outco
         yield passed(subject, f"new took no writes {since}", **measured)
     else:
         yield unknown(subject, f"not known {since}: {old.unknown or new.unknown}", **measured)
+
+
+def _standing(plan: Plan, evidence: Evidence) -> Outcome | None:
+    """Return the alarm that was raised before a name was seen on old again, while its writes still count.
+
+    A name that went back, and perhaps over once more, makes the change a later one: the rows that each database
+    took before it are in no other for that.
+    """
+    alarm = evidence.databases.alarm()
+    if alarm is None:
+        return None
+    sightings = [evidence.authority.window(name).last_old for name in plan.names]
+    if all(seen is None or seen <= alarm.raised for seen in sightings):
+        return None
+    old = written(plan, evidence, "old", Since(alarm.old, alarm.old))
+    new = written(plan, evidence, "new", Since(alarm.new, alarm.new))
+    if old.total <= plan.gate.max_old_writes or not new.total:
+        return None
+    return failed(
+        "old and new",
+        f"both databases took writes since {clock(alarm.old)} (seen at {clock(alarm.raised)}): old {old.total} rows "
+        f"({old.told()}), new {new.total} rows ({new.told()}). Names went back to old since then: that repairs "
+        "nothing, only a reconcile that balances does",
+        fix=ALARM,
+        old=old.total,
+        new=new.total,
+        since=alarm.old,
+        since_new=alarm.new,
+    )

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 from cutover.observations.base import Observation
 from cutover.observations.database import BaselineTaken, FenceProven, FenceReleased, ReconcileVerified
+from cutover.observations.gate import Judged
 from cutover.observations.traffic import DatabaseReading, TableWrites
 from cutover.plan import Plan
+from cutover.verdict import is_split_brain
 
 _MOST_STEPS = 20_000
 
@@ -91,6 +93,19 @@ class Written:
         return ", ".join(named) + rest
 
 
+class Alarm(NamedTuple):
+    """A split-brain that a round proved and no reconcile has ended.
+
+    Attributes:
+        raised: when it was first judged.
+        old, new: since when the writes of each side counted.
+    """
+
+    raised: datetime
+    old: datetime
+    new: datetime
+
+
 _Identity = tuple[str, str]
 
 
@@ -113,6 +128,7 @@ class DatabaseFold:
         self._baseline: datetime | None = None
         self._fence: datetime | None = None
         self._verified: dict[_Identity, ReconcileVerified] = {}
+        self._alarms: dict[_Identity, Alarm] = {}
 
     def add(self, observation: Observation) -> None:
         """Take one observation."""
@@ -138,6 +154,9 @@ class DatabaseFold:
                     self._read(observation.new)
                 if observation.balanced:
                     self._verified[_identity(observation.old)] = observation
+                    self._alarms.pop(_identity(observation.old), None)
+            case Judged(phase="watch", findings=findings) if is_split_brain(findings):
+                self._note_alarm(observation)
 
     def last(self, side: str) -> DatabaseReading | None:
         """Return the latest reading of the database that is on a side now."""
@@ -155,6 +174,14 @@ class DatabaseFold:
             return None
         reading = verified.old if side == "old" else verified.new
         return (reading or verified.old).at
+
+    def alarm(self) -> Alarm | None:
+        """Return the first split-brain of what is old now that no balanced verify has followed.
+
+        Nothing else ends it: neither time, nor that the names went back and forth and the change is now a later one.
+        """
+        old = self._present.get("old")
+        return self._alarms.get(old) if old is not None else None
 
     def written(self, side: str, since: datetime, *, earliest: datetime | None = None) -> Written:
         """Return what a database wrote after an instant, as far as the readings prove it.
@@ -232,6 +259,13 @@ class DatabaseFold:
         present = self.last(reading.side)
         if present is None or reading.at >= present.at:
             self._present[reading.side] = identity
+
+    def _note_alarm(self, judged: Judged) -> None:
+        measured = next(x.measured for x in judged.findings if is_split_brain([x]))
+        old, new = (_instant(measured.get(key)) for key in ("since", "since_new"))
+        present = self._present.get("old")
+        if present is not None and old is not None:
+            self._alarms.setdefault(present, Alarm(judged.at, old, new or old))
 
     def _keep(self, identity: _Identity, step: Step) -> None:
         kept = self._steps[identity]
@@ -327,6 +361,11 @@ def _joined(first: Step, second: Step) -> Step:
     for table, each in second.rows.items():
         rows[table] = rows.get(table, Rows()).plus(each)
     return Step(first.before, second.after, rows, first.broken or second.broken)
+
+
+def _instant(value: object) -> datetime | None:
+    """Read an instant of a finding's numbers, which the ledger holds as text."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value if isinstance(value, datetime) else None
 
 
 def _clock(instant: datetime) -> str:

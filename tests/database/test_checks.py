@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from cutover.observations.database import (
     SequenceValue,
     TableSeen,
 )
+from cutover.observations.gate import Judged
 from cutover.observations.traffic import DatabaseReading, TableWrites
 from cutover.verdict import Verdict, judge
 from tests.checks.kit import NEW, OLD, Story, a, authority, make_plan, reply, t
@@ -116,6 +117,74 @@ def test_ten_quiet_minutes_do_not_end_it_and_a_balanced_verify_does() -> None:
     assert story.only("database.split-brain").status is PASS
     story.both(1860, 14, 2200)
     assert story.only("database.split-brain").status is FAIL, "and it begins again with the next row"
+
+
+def judged(story: Night, at: float, by: Night | None = None) -> Night:
+    """What the ledger keeps of a round: numbers that are instants come back from it as text."""
+    found = tuple(
+        replace(
+            x,
+            measured={
+                key: value.isoformat() if isinstance(value, datetime) else value for key, value in x.measured.items()
+            },
+        )
+        for x in (by or story).findings("database.split-brain")
+    )
+    story.round(
+        at,
+        Judged(
+            at=t(at + 1),
+            command="watch",
+            phase="watch",
+            migration="m",
+            began=t(at),
+            plan_hash=story.plan.hash(),
+            names=story.plan.names,
+            verdict="",
+            exit_code=0,
+            findings=found,
+            soaked={},
+            summary={},
+        ),
+    )
+    return story
+
+
+def back_and_over_again(plan: Any = None) -> Night:
+    """Both were written; the names go back to old, where users write on, and over to new once more."""
+    rounds = (0, 10, 0), (400, 10, 0), (430, 13, 7)
+    story = judged(night(*rounds, plan=plan), 431, night(*rounds))
+    for at in (500, 530):
+        sides = [reading(at, side, count) for side, count in (("old", at), ("new", 7))]
+        story.round(at, authority(at, reply(a(OLD, 60))), *sides)
+        judged(story, at + 1)
+    return story.both(560, 530, 7).both(590, 530, 8)
+
+
+def test_names_that_went_back_and_over_again_end_no_alarm() -> None:
+    story = back_and_over_again()
+    found = story.only("database.split-brain")
+    assert found.status is FAIL
+    assert "went back" in found.message
+    assert "cutover reconcile" in found.fix
+    assert (found.measured["old"], found.measured["new"]) == (520, 8)
+    told = ReconcileVerified(
+        at=t(600), bundle="b", balanced=True, old=reading(600, "old", 530), new=reading(600, "new", 9)
+    )
+    story.both(630, 530, 10, told)
+    assert story.only("database.split-brain").status is PASS, "a reconcile that balances does"
+
+
+def test_the_names_on_old_do_not_hide_an_alarm() -> None:
+    story = judged(night((0, 10, 0), (400, 10, 0), (430, 13, 7)), 431)
+    story.round(500, authority(500, reply(a(OLD, 60))), reading(500, "old", 14), reading(500, "new", 7))
+    assert story.only("database.split-brain").status is FAIL
+
+
+def test_an_alarm_about_what_is_excluded_by_now_does_not_come_back() -> None:
+    story = back_and_over_again(database(exclude=["orders"]))
+    assert story.evidence.databases.alarm() is not None
+    assert story.only("database.split-brain").status is PASS
 
 
 def test_an_increase_that_spans_the_change_is_unknown() -> None:

@@ -251,6 +251,10 @@ def test_ten_percent_on_old_then_writes_on_both_then_the_end(night: Night) -> No
     time.sleep(1)
     quiet = cutover("watch", "--until-done", "--timeout", "6s")
     assert quiet.code == 5, "quiet minutes do not bring back a row"
+    night.world.roll_back()
+    assert cutover("watch", "--once").code == 5, "nor does old's address"
+    night.world.cut_over()
+    assert cutover("watch", "--once").code == 5, "nor a second switch, which is a later change"
 
 
 def many_requests(seen: dict[str, Any], since: datetime) -> bool:

@@ -12,6 +12,7 @@ from cutover.observations.traffic import DatabaseReading
 from cutover.plan import Plan
 
 NO_DATABASE = "nothing watches writes, `cutover done` will refuse: add [database] to the plan"
+ONE_FOR_BOTH = "old and new lead to the same database: give each side its own URL in [database]"
 ALARM = "cutover fence && cutover reconcile --estimate && cutover reconcile"
 SIDES = ("old", "new")
 

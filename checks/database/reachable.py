@@ -10,7 +10,7 @@ from cutover.evidence import Evidence
 from cutover.observations.traffic import DatabaseReading
 from cutover.plan import Plan
 
-from ._reading import NO_DATABASE, SIDES, configured, why_unread
+from ._reading import NO_DATABASE, ONE_FOR_BOTH, SIDES, configured, why_unread
 
 
 @check(title="both databases can be read", severity=Severity.BLOCKER, phases=(Phase.PREFLIGHT,))
@@ -26,6 +26,8 @@ def reachable(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome
         else:
             yield unknown("database", NO_DATABASE).informing()
         return
+    if evidence.databases.one_for_both():
+        yield failed("old and new", ONE_FOR_BOTH)
     for side in SIDES:
         if not configured(plan, side):
             yield unknown(side, f"[database] {side} is not in the plan")

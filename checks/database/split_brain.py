@@ -10,7 +10,7 @@ from cutover.check import Outcome, Phase, Severity, check, failed, passed, skipp
 from cutover.evidence import Evidence
 from cutover.plan import Plan
 
-from ._reading import ALARM, NO_DATABASE, Since, clock, configured, verified_state, written
+from ._reading import ALARM, NO_DATABASE, ONE_FOR_BOTH, Since, clock, configured, verified_state, written
 
 
 @check(title="only one of the two databases takes writes", severity=Severity.BLOCKER, phases=(Phase.WATCH,))
@@ -27,6 +27,9 @@ def split_brain(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outco
         return
     if not configured(plan, "old") or not configured(plan, "new"):
         yield unknown(subject, NO_DATABASE if plan.database is None else "[database] needs both old and new")
+        return
+    if evidence.databases.one_for_both():
+        yield unknown(subject, ONE_FOR_BOTH)
         return
     standing = _standing(plan, evidence)
     if standing is not None:

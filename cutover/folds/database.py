@@ -106,14 +106,15 @@ class Alarm(NamedTuple):
     new: datetime
 
 
-_Identity = tuple[str, str]
+_Identity = tuple[str, str, str]
 
 
 class DatabaseFold:
     """Steps of both databases, and the states of them that were verified.
 
-    A database is known by its cluster's identifier and its name, not by the side that it was called by: watching
-    a roll-back, the sides change places.
+    A database is known by its cluster's identifier, its name and where it was first asked, not by the side that it
+    was called by: watching a roll-back, the sides change places. The identifier alone would not do: a new side
+    made from a disk snapshot of old, or a standby that was promoted, has the same.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -121,6 +122,7 @@ class DatabaseFold:
         self._exclude = (
             frozenset(qualified(database.exclude, database.schemas)) if database is not None else frozenset()
         )
+        self._known: dict[tuple[str, str], dict[str, _Identity]] = {}
         self._present: dict[str, _Identity] = {}
         self._first: dict[_Identity, datetime] = {}
         self._last: dict[_Identity, DatabaseReading] = {}
@@ -153,8 +155,8 @@ class DatabaseFold:
                 if observation.new is not None:
                     self._read(observation.new)
                 if observation.balanced:
-                    self._verified[_identity(observation.old)] = observation
-                    self._alarms.pop(_identity(observation.old), None)
+                    self._verified[self._identity(observation.old)] = observation
+                    self._alarms.pop(self._identity(observation.old), None)
             case Judged(phase="watch", findings=findings) if is_split_brain(findings):
                 self._note_alarm(observation)
 
@@ -174,6 +176,13 @@ class DatabaseFold:
             return None
         reading = verified.old if side == "old" else verified.new
         return (reading or verified.old).at
+
+    def one_for_both(self) -> bool:
+        """Tell whether both sides' addresses lead to one and the same database."""
+        old, new = self.last("old"), self.last("new")
+        if old is None or new is None or not old.endpoint:
+            return False
+        return (old.endpoint, old.database) == (new.endpoint, new.database)
 
     def alarm(self) -> Alarm | None:
         """Return the first split-brain of what is old now that no balanced verify has followed.
@@ -196,7 +205,7 @@ class DatabaseFold:
         last = self.last(side)
         if last is None:
             return Written(since, None, unknown="its counters were never read")
-        identity = _identity(last)
+        identity = self._identity(last)
         first = self._first[identity]
         by_table: dict[str, Rows] = {}
         when: tuple[datetime, datetime] | None = None
@@ -220,6 +229,8 @@ class DatabaseFold:
             when = when or (step.before, step.after)
             for table, each in step.rows.items():
                 by_table[table] = by_table.get(table, Rows()).plus(each)
+        if last.open:
+            unknown = unknown or f"an open or prepared transaction writes to {_few(last.open)}: it counts when it ends"
         if last.in_recovery:
             unknown = unknown or "it is a standby: its counters are not the primary's"
         return Written(since, last.at, sum(rows.total for rows in by_table.values()), by_table, when, unknown)
@@ -244,18 +255,32 @@ class DatabaseFold:
                 return step.after
         return instant
 
+    def _identity(self, reading: DatabaseReading) -> _Identity:
+        """Return which database was read: a side that is asked elsewhere by now (another host name) stays what it was.
+
+        Two databases that share identifier and name are two, by where they are asked.
+        """
+        cluster = (reading.system_identifier or reading.side, reading.database)
+        known = self._known.setdefault(cluster, {})
+        if reading.endpoint not in known:
+            before = self._present.get(reading.side)
+            other = self._present.get("new" if reading.side == "old" else "old")
+            moved = before is not None and before in known.values() and before != other
+            known[reading.endpoint] = before if moved and before is not None else (*cluster, reading.endpoint)
+        return known[reading.endpoint]
+
     def _read(self, reading: DatabaseReading) -> None:
-        identity = _identity(reading)
+        identity = self._identity(reading)
         last = self._last.get(identity)
         if last is None:
             self._first[identity] = reading.at
             self._steps[identity] = []
-        elif reading.at <= last.at:
+        if last is not None and reading.at <= last.at:
             self._insert(identity, reading, last)
-            return
         else:
-            self._keep(identity, step_between(last, reading, self._exclude))
-        self._last[identity] = reading
+            if last is not None:
+                self._keep(identity, step_between(last, reading, self._exclude))
+            self._last[identity] = reading
         present = self.last(reading.side)
         if present is None or reading.at >= present.at:
             self._present[reading.side] = identity
@@ -293,10 +318,6 @@ class DatabaseFold:
             left = {table: each for table, each in rows.items() if each.total}
             self._keep(identity, Step(before, reading.at, left, whole.broken))
         self._keep(identity, after)
-
-
-def _identity(reading: DatabaseReading) -> _Identity:
-    return (reading.system_identifier or reading.side, reading.database)
 
 
 def step_between(before: DatabaseReading, after: DatabaseReading, exclude: Collection[str] = ()) -> Step:
@@ -354,6 +375,11 @@ def _same_counters(before: TableWrites, after: TableWrites) -> bool:
     """Tell whether a table's counters went on: a rewrite (TRUNCATE) leaves them, and what they grew by is proof."""
     anew = before.relation and after.relation and before.relation != after.relation
     return not anew and all(now >= was for was, now in zip(before[1:4], after[1:4], strict=True))
+
+
+def _few(tables: Sequence[str], most: int = 3) -> str:
+    named = ", ".join(table.removeprefix("public.") for table in tables[:most])
+    return f"{named} and {len(tables) - most} more" if len(tables) > most else named
 
 
 def _joined(first: Step, second: Step) -> Step:

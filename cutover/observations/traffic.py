@@ -131,7 +131,9 @@ class DatabaseReading(Observation):
 
     Attributes:
         side: ``old`` or ``new``.
-        system_identifier: of the cluster; a restore elsewhere changes it; "" when the role may not see it.
+        system_identifier: of the cluster, "" when the role may not see it; a physical copy (a disk snapshot, a
+            promoted standby) keeps it.
+        endpoint: digest of the host and port that were asked: what tells a physical copy from its original.
         stats_reset: when the database's counters were last reset, None when never.
         cluster_reset: ``pg_stat_archiver.stats_reset``: a crash empties every counter and moves only this.
         timeline: of the last checkpoint; a promoted standby raises it; 0 when the role may not see it.
@@ -140,6 +142,7 @@ class DatabaseReading(Observation):
         tables: user tables of ``schemas`` minus ``exclude``.
         newest: ``table.column`` -> newest value as text, for ``[database] newest``.
         in_recovery: a standby: its counters are not the primary's.
+        open: those of ``tables`` to which an open or prepared transaction writes: it is counted when it ends.
     """
 
     kind: ClassVar[str] = "database.reading"
@@ -156,6 +159,8 @@ class DatabaseReading(Observation):
     cluster_reset: datetime | None = None
     timeline: int = 0
     round_trip: float = 0.0
+    endpoint: str = ""
+    open: tuple[str, ...] = ()
 
     @property
     def subject(self) -> tuple[str, ...]:

@@ -4,11 +4,13 @@ Counters are ``pg_stat_user_tables``'s tuple counters per table, never the WAL p
 heartbeats. They are taken per table of ``schemas``, so that ``exclude`` and other schemas stay out, partitions
 through their root. The tool's own sessions are read-only and add nothing. A backend reports what it did when its
 transaction has ended, at most once a second (PostgreSQL 15 and later; ten seconds while idle), so the latest
-writes may be seen one reading later.
+writes may be seen one reading later. Of a transaction that is still open, or prepared, only the locks tell: the
+tables that it has begun to write to.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -57,6 +59,13 @@ SELECT n.nspname || '.' || c.relname, s.n_tup_ins, s.n_tup_upd, s.n_tup_del, c.o
  WHERE m.nspname = ANY(%(schemas)s)
    AND NOT (m.nspname || '.' || r.relname = ANY(%(exclude)s) OR n.nspname || '.' || c.relname = ANY(%(exclude)s))
  ORDER BY 1
+"""
+
+_OPEN = """
+SELECT DISTINCT l.relation::int8
+  FROM pg_locks l
+ WHERE l.locktype = 'relation' AND l.granted AND l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock')
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 _IDENTITY = """
@@ -169,6 +178,8 @@ def read_counters(connection: _Connection, side: str, database: Database, clock:
     rows = connection.execute(
         _TABLES, {"schemas": list(database.schemas), "exclude": qualified(database.exclude, database.schemas)}
     ).fetchall()
+    tables = tuple(TableWrites(*row) for row in rows)
+    held = {row[0] for row in connection.execute(_OPEN).fetchall()}
     return DatabaseReading(
         at=asked + (answered - asked) / 2,
         side=side,
@@ -180,9 +191,11 @@ def read_counters(connection: _Connection, side: str, database: Database, clock:
         timeline=timeline,
         server_time=server_time.astimezone(UTC),
         round_trip=(answered - asked).total_seconds(),
-        tables=tuple(TableWrites(*row) for row in rows),
+        tables=tables,
         newest=_newest(connection, database),
         in_recovery=in_recovery,
+        endpoint=_endpoint(connection),
+        open=tuple(table.table for table in tables if table.relation in held),
     )
 
 
@@ -283,6 +296,10 @@ def _newest(connection: _Connection, database: Database) -> tuple[tuple[str, str
         except psycopg.Error as error:
             found.append((f"{schema}.{name}.{column}", f"unknown: {str(error).splitlines()[0][:120]}"))
     return tuple(found)
+
+
+def _endpoint(connection: _Connection) -> str:
+    return hashlib.sha256(f"{connection.info.host} {connection.info.port}".encode()).hexdigest()[:16]
 
 
 def _row(connection: _Connection, query: LiteralString) -> tuple[Any, ...]:

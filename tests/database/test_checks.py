@@ -344,6 +344,19 @@ def test_reachable() -> None:
     assert Story(make_plan({"gate": {"writes": "none"}})).round(0).only(check).status is SKIP
 
 
+def test_one_database_given_for_both_sides_is_a_mistake_and_no_alarm() -> None:
+    one = {"system_identifier": "one", "endpoint": "a"}
+    story = night()
+    for at, count in ((0, 10), (400, 12), (430, 15)):
+        zone = OLD if at < CHANGE else NEW
+        sides = [reading(at, side, count, **one) for side in ("old", "new")]
+        story.round(at, authority(at, reply(a(zone, 60))), *sides)
+    found = story.only("database.split-brain")
+    assert found.status is UNKNOWN
+    assert "same database" in found.message
+    assert "same database" in story.said("database.reachable", FAIL)
+
+
 def test_clocks() -> None:
     check = "database.clock"
     story = Story(database()).round(0, reading(0, "old", 1), reading(0, "new", 1, server_time=t(0.9)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from typing import Any
 
@@ -170,6 +172,78 @@ def test_a_job_that_empties_and_fills_a_table_is_seen_to_write(make_database: Ma
     found = story(plan_for(url), url, "truncate cache", "insert into cache values (1), (2)")
     assert dict(found.rows)["public.cache"].inserted == 2
     assert "rewritten" in found.unknown
+
+
+def test_a_transaction_that_is_still_open_is_not_quiet(postgres: Postgres, make_database: MakeDatabase) -> None:
+    """A nightly job writes for an hour before it commits: no counter moves until then."""
+    url = make_database(SHOP)
+    postgres.role("watcher_open")
+    plan = plan_for(postgres.dsn(url.rsplit("/", 1)[1], user="watcher_open"))
+    fold = DatabaseFold(plan)
+    before = old_of(plan)
+    fold.add(before)
+    with psycopg.connect(url) as job:
+        job.execute("insert into orders (total) values (1)")
+        job.execute("insert into sessions values (1)")
+        job.execute("select * from items for update")
+        fold.add(old_of(plan))
+        found = fold.written("old", before.at)
+        assert found.total == 0
+        assert "writes to orders:" in found.unknown
+        job.commit()
+    fold.add(old_of(plan))
+    assert (fold.written("old", before.at).total, fold.written("old", before.at).unknown) == (1, "")
+    postgres.execute("drop role watcher_open")
+
+
+def test_a_prepared_transaction_is_not_quiet() -> None:
+    with Postgres({"max_prepared_transactions": "2"}) as server:
+        url = server.create_database("shop", sql=SHOP)
+        plan = plan_for(url)
+        before = old_of(plan)
+        settled(url, "begin", "update orders set total = 1", "insert into cache values (1)", "prepare transaction 'x'")
+        fold = DatabaseFold(plan)
+        fold.add(before)
+        fold.add(old_of(plan))
+        assert "writes to cache, orders" in fold.written("old", before.at).unknown
+        settled(url, "rollback prepared 'x'")
+        assert old_of(plan).open == ()
+
+
+def test_a_new_side_made_from_the_disks_of_old_is_another_database() -> None:
+    with Postgres() as old, Postgres() as new:
+        urls = {"old": old.create_database("shop", sql=SHOP)}
+        settled(urls["old"], *["insert into orders (total) values (1)"] * 9)
+        for server in (old, new):
+            server.stop("fast")
+        copy_disks(old, new)
+        for server in (old, new):
+            server.start()
+        urls["new"] = new.dsn("shop")
+        plan = plan_for(urls["old"], urls["new"])
+        fold = DatabaseFold(plan)
+
+        def look() -> None:
+            for seen in read(plan).values():
+                fold.add(seen)
+
+        look()
+        first = {side: fold.last(side) for side in ("old", "new")}
+        assert first["old"] is not None
+        assert first["new"] is not None
+        assert first["old"].system_identifier == first["new"].system_identifier
+        for _ in range(3):
+            settled(urls["new"], "insert into orders (total) values (2)")
+            look()
+        assert (fold.written("old", first["old"].at).total, fold.written("old", first["old"].at).unknown) == (0, "")
+        assert (fold.written("new", first["new"].at).total, fold.written("new", first["new"].at).unknown) == (3, "")
+
+
+def copy_disks(old: Postgres, new: Postgres) -> None:
+    """Put a stopped cluster's data under another one, which keeps its port."""
+    for name in ("base", "global", "pg_xact", "pg_multixact", "pg_wal", "pg_subtrans", "pg_stat"):
+        shutil.rmtree(new.data / name)
+        subprocess.run(["cp", "-a", str(old.data / name), str(new.data / name)], check=True)
 
 
 def test_a_crash_is_noticed_although_nothing_says_reset() -> None:

@@ -225,6 +225,32 @@ def test_in_a_roll_back_the_sides_change_places_and_the_databases_stay_themselve
     assert made.verified_at("old") is None, "a reconcile of old into new gave old nothing"
 
 
+def test_a_physical_copy_is_another_database() -> None:
+    """Disk snapshots and promoted standbys keep the system identifier; only where they are asked tells them apart."""
+    same = {"system_identifier": "one"}
+    story: list[Any] = []
+    for minutes, count in ((9, 0), (11, 20), (12, 50), (13, 80)):
+        story += orders((minutes, 100), endpoint="a", **same)
+        story += orders((minutes + 0.001, count), side="new", endpoint="b", **same)
+    made = fold(*story)
+    old, new = made.written("old", at(11)), made.written("new", at(11.001))
+    assert (old.total, old.unknown) == (0, "")
+    assert (new.total, new.unknown) == (60, "")
+    moved = fold(*story, *orders((14, 101), endpoint="c", **same), *orders((15, 90), side="new", endpoint="b", **same))
+    assert (moved.written("old", at(13)).total, moved.written("old", at(13)).unknown) == (1, ""), "another host name"
+    assert moved.written("new", at(13.001)).total == 10
+    back = orders((16, 95), side="old", endpoint="b", **same)[0]
+    assert fold(*story, back).written("old", at(13.001)).total == 15, "watching a roll-back, the sides change places"
+
+
+def test_an_open_transaction_is_not_quiet() -> None:
+    held = replace(reading(12), open=("public.orders",))
+    found = fold(reading(9), reading(11), held).written("old", CHANGE)
+    assert found.total == 0
+    assert "transaction writes to orders" in found.unknown
+    assert fold(reading(9), reading(11), held, reading(13)).written("old", CHANGE).unknown == ""
+
+
 def test_old_readings_do_not_move_the_present_back() -> None:
     made = fold(*orders((9, 1), (20, 5)), orders((15, 3))[0])
     last = made.last("old")
@@ -263,6 +289,6 @@ def test_the_history_is_bounded_and_stays_right() -> None:
             made.add(orders((i, i))[0])
     finally:
         module._MOST_STEPS = limit
-    assert len(made._steps["id-old", "shop"]) == 10
+    assert len(made._steps["id-old", "shop", ""]) == 10
     assert made.written("old", at(0)).total == 99
     assert made.written("old", at(95)).total == 4

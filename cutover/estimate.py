@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from cutover.folds.traffic import Refusal, TrafficFold, Window, total
 from cutover.observations.traffic import Sight
@@ -32,6 +33,8 @@ _TOGETHER = 3
 _STEP = 6
 FEWEST = 6
 """Windows from which it can be told whether a counter follows the sentinels."""
+_SURELY_FEWER = 0.95
+"""Requests counted for a sentinel below which a source is taken to miss some of them."""
 _T_999 = {4: 7.17, 5: 5.89, 6: 5.21, 7: 4.79, 8: 4.50, 12: 3.93, 18: 3.61, 28: 3.41, 60: 3.23}
 """One-sided 99.9 % quantiles of Student's t by degrees of freedom."""
 
@@ -67,6 +70,21 @@ class _Ours:
     exact: bool
     tracked: bool
     probes: bool
+
+
+class _Fit(NamedTuple):
+    """How many requests a source counts for each sentinel sent; the error is one-sided at 99.9 %."""
+
+    slope: float
+    error: float
+
+    @property
+    def low(self) -> float:
+        return self.slope - self.error
+
+    @property
+    def high(self) -> float:
+        return self.slope + self.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +222,13 @@ class Estimate:
                 late = part[0].start if mends else None
                 why = f"it counted {counted:g} of {certain} sentinels: blind, or late"
                 return Vision(False, why, Sight.OK, counted, certain, until, late)
+            share = None if part[-1].tagged is not None else self._share_of_sentinels(label, side, chain)
+            if share is not None:
+                why = (
+                    f"it counts about {share:.0%} of our sentinels, and perhaps as little of the users: a sample, one "
+                    "instance of some, a cache before it, or not the sentinels' path (sentinel_path)"
+                )
+                return Vision(False, why, Sight.OK, counted, certain, until)
             why = f"it counted {counted:g} requests, {certain} of them sentinels"
             return Vision(True, why, Sight.OK, counted, certain, until)
         return self._unproven(label, side, chain, recent)
@@ -304,12 +329,25 @@ class Estimate:
         chain = self._fold.chain(label, side)
         place = next((i for i, window in enumerate(chain) if window.start == windows[0].start), 0)
         first = max(0, min(place, place + len(windows) - FEWEST))
-        pairs = [
+        fitted = _fit(self._pairs(label, side, chain[first : place + len(windows)][-_TRACKED_WINDOWS:]))
+        return fitted is not None and fitted.low >= 0.5 and fitted.slope <= 1.5 + fitted.error
+
+    def _share_of_sentinels(self, label: str, side: str, chain: Sequence[Window]) -> float | None:
+        """Return which part of the sentinels a source counts, when it is surely less than all of them.
+
+        Where users' requests outnumber sentinels, a count that is no less than theirs proves nothing: a sample of one
+        in ten, one instance of many, a cache before the counter all look like that, and hide as much of the users.
+        """
+        fitted = _fit(self._pairs(label, side, chain[-_TRACKED_WINDOWS:]))
+        return max(0.0, fitted.slope) if fitted is not None and fitted.high < _SURELY_FEWER else None
+
+    def _pairs(self, label: str, side: str, windows: Sequence[Window]) -> list[tuple[int, float]]:
+        """Return the sentinels sent and the requests counted, window by window, where none lie near an end."""
+        return [
             (self._certain(label, side, x.start, x.end, x.edge, probes=False), x.count)
-            for x in chain[first : place + len(windows)][-_TRACKED_WINDOWS:]
+            for x in windows
             if not self._sentinels_near(side, x.start, x.edge) and not self._sentinels_near(side, x.end, x.edge)
         ]
-        return len(pairs) >= FEWEST and _follows(pairs)
 
     def _holds_probes(self, label: str, side: str, windows: Sequence[Window]) -> bool:
         """Tell whether there is room for the probes wherever some windows are looked at together."""
@@ -339,19 +377,20 @@ _WORDS = {
 }
 
 
-def _follows(pairs: Sequence[tuple[int, float]]) -> bool:
-    """Fit counts by sentinels sent, and tell whether the slope is surely above one half, and not above one."""
+def _fit(pairs: Sequence[tuple[int, float]]) -> _Fit | None:
+    """Fit counts by sentinels sent; None where there are too few, or their number never varied."""
+    if len(pairs) < FEWEST:
+        return None
     mean_sent = sum(sent for sent, _ in pairs) / len(pairs)
     mean_count = sum(count for _, count in pairs) / len(pairs)
     spread = sum((sent - mean_sent) ** 2 for sent, _ in pairs)
     if spread == 0:
-        return False
+        return None
     slope = sum((sent - mean_sent) * (count - mean_count) for sent, count in pairs) / spread
     residuals = sum((count - mean_count - slope * (sent - mean_sent)) ** 2 for sent, count in pairs)
     freedom = len(pairs) - 2
     quantile = _T_999[max(known for known in _T_999 if known <= freedom)]
-    error = quantile * math.sqrt(residuals / freedom / spread)
-    return slope - error >= 0.5 and slope <= 1.5 + error
+    return _Fit(slope, quantile * math.sqrt(residuals / freedom / spread))
 
 
 def _counted(windows: Sequence[Window]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -155,6 +156,34 @@ def test_a_burst_at_the_edge_of_a_window_is_half_believed_to_lie_in_it() -> None
     found = story.estimate.bounds(LABEL, "old", None)
     assert found is not None
     assert (found.low, found.likely, found.high) == (90, 100, 110)
+
+
+def counted(users: float, share: float, sent: int) -> float:
+    return max(0.0, round(users + share * sent))
+
+
+@pytest.mark.parametrize(("share", "users", "rounds"), [(0.0, 60, 60), (0.1, 60, 60), (0.4, 30, 120)])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sample_is_told_from_the_whole_where_users_outnumber_sentinels(
+    share: float, users: int, rounds: int, seed: int
+) -> None:
+    """One log line in ten, two instances of five, a path that is not counted: there is always more than was sent."""
+    dice = random.Random(seed)
+    story = Story()
+    for _ in range(rounds):
+        story.round(partial(counted, dice.gauss(users, math.sqrt(users)), share))
+    assert not story.sees()
+    why = story.estimate.vision(LABEL, "old").why
+    assert "of our sentinels" in why or "blind" in why
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_whole_count_with_chance_and_a_trend_in_it_is_taken_for_whole(seed: int) -> None:
+    dice = random.Random(seed)
+    story = Story()
+    for turn in range(60):
+        story.round(partial(counted, max(0.0, dice.gauss(80 - turn, 9)), 1.0))
+        assert story.sees()
 
 
 def test_a_counter_that_misses_some_sentinels_is_blind() -> None:

@@ -185,6 +185,13 @@ def test_each_status_of_a_result_is_told_apart(
     assert counts["new"].count == 100
 
 
+def test_a_minute_that_is_missing_at_the_end_is_left_for_later(server: ApiServer) -> None:
+    """The newest minute is late: what has not arrived is neither zero nor lost, whatever the users before it hide."""
+    counts = ask(server, lambda _: answer(result("old", {5: 900, 4: 900}), result("new", {5: 9, 3: 9})))
+    assert (counts["old"].end, counts["old"].count) == (START - timedelta(minutes=3), 1800)
+    assert (counts["new"].end, counts["new"].count) == (START - timedelta(minutes=2), 18)
+
+
 def test_pages_are_joined_and_the_last_status_counts(server: ApiServer) -> None:
     def given(asked: Asked) -> Answer:
         if b"NextToken" in asked.body:

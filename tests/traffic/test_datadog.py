@@ -147,6 +147,16 @@ def test_a_null_point_is_a_gap_and_only_nulls_are_nothing(server: ApiServer, api
     assert counts["new"].count is None
 
 
+@pytest.mark.parametrize("api", ["metrics", "timeseries"])
+def test_a_minute_that_is_missing_at_the_end_is_left_for_later(server: ApiServer, api: str) -> None:
+    """The agents of old are late: what has not arrived is neither zero nor lost, whatever the users before it hide."""
+    server.answer = lambda asked: shaped(asked, [(-5, 900), (-4, 900), (-3, None)], [(-5, 7), (-2, 7)])
+    counts = read(server, api)
+    assert counts["old"].end == START - timedelta(minutes=3)
+    assert counts["old"].count == 1800
+    assert counts["new"].end == START - timedelta(minutes=1)
+
+
 def test_no_new_minute_is_no_reading(server: ApiServer) -> None:
     assert read(server, "metrics", seconds=30) == {}
     assert server.asked == []
@@ -227,6 +237,10 @@ def test_a_wrong_unit_is_refused(server: ApiServer, api: str, unit: list[Any], w
     [
         ("sum:x{*}.as_rate()", Sight.WRONG_UNIT),
         ("per_second(sum:x{*})", Sight.WRONG_UNIT),
+        ("avg:x{*}.as_count()", Sight.WRONG_UNIT),
+        ("p95:x{env:prod}", Sight.WRONG_UNIT),
+        ("sum:x{*}.as_count().rollup(avg, 60)", Sight.WRONG_UNIT),
+        ("sum:x{*}.as_count().rollup(sum, 300)", Sight.WRONG_UNIT),
         ("default_zero(sum:x{*}.as_count())", Sight.MALFORMED),
         ("sum:x{*}.as_count().fill(zero)", Sight.MALFORMED),
     ],

@@ -207,6 +207,23 @@ def test_the_window_is_put_into_the_expression(server: ApiServer) -> None:
     assert server.asked[0].form["query"] == text.format("old").replace("$window", "60s")
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "http_request_duration_seconds_sum",
+        'sum(increase(http_request_duration_seconds_sum{side="old"}[$window]))',
+        "sum(rate(nginx_http_response_bytes_total[1m]))",
+        "http_requests_created",
+        'http_request_duration_seconds_bucket{side="old"}',
+    ],
+)
+def test_what_counts_no_requests_by_its_name_is_refused(server: ApiServer, expression: str) -> None:
+    server.answer = lambda _: Answer(200, matrix(EVERY_15))
+    count = read(server, old=expression)["old"]
+    assert count.sight is Sight.WRONG_UNIT
+    assert count.count is None
+
+
 @pytest.mark.parametrize("name", ["requests_in_flight", "queue_depth"])
 def test_a_gauge_is_no_counter(server: ApiServer, name: str) -> None:
     def answer(asked: Asked) -> Answer:

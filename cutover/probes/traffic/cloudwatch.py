@@ -10,8 +10,8 @@
   nothing else is a count.
 
 An idle load balancer emits nothing, and so does a wrong dimension: a window without any value is ``EMPTY``,
-never zero. Only sentinels, which make an idle balancer emit, tell the two apart. Permission:
-``cloudwatch:GetMetricData``.
+never zero, and a window ends with its last value: a minute that is missing after it may only be late. Only
+sentinels, which make an idle balancer emit, tell the two apart. Permission: ``cloudwatch:GetMetricData``.
 """
 
 from __future__ import annotations
@@ -238,7 +238,8 @@ def _count(result: Mapping[str, Any] | None, start: datetime, end: datetime) -> 
     stamps = [_instant(stamp) for stamp in result["Timestamps"]]
     if len(stamps) != len(values):
         return Count(sight=Sight.MALFORMED, detail="CloudWatch gave not one time for each value", start=start, end=end)
-    inside = [value for stamp, value in zip(stamps, values, strict=True) if stamp is not None and start <= stamp < end]
+    found = {stamp: value for stamp, value in zip(stamps, values, strict=True) if stamp and start <= stamp < end}
+    inside = list(found.values())
     if status not in {"Complete", "PartialData"}:
         return Count(sight=Sight.MALFORMED, detail=f"CloudWatch status {status!r}", start=start, end=end)
     if status == "PartialData":
@@ -252,7 +253,7 @@ def _count(result: Mapping[str, Any] | None, start: datetime, end: datetime) -> 
     if not inside:
         detail = "no value in the window: idle, or a wrong dimension or region"
         return Count(sight=Sight.EMPTY, detail=detail, start=start, end=end)
-    return Count(sight=Sight.OK, count=sum(inside), start=start, end=end)
+    return Count(sight=Sight.OK, count=sum(inside), start=start, end=min(end, max(found) + MINUTE))
 
 
 def _instant(stamp: object) -> datetime | None:

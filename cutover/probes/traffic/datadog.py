@@ -8,7 +8,8 @@ What the plan's ``old`` and ``new`` must be:
   refused: it is no count.
 - ``api = "logs"``: a log search, such as ``service:web @deployment:porter``; its matches are counted.
 
-A bucket without a point is no data, never zero; a window without any point is ``EMPTY``. Keys come from
+A bucket without a point is no data, never zero; a window without any point is ``EMPTY``, and a window ends with its
+last point: what is missing after it may only be late. Keys come from
 ``DD_API_KEY`` and ``DD_APP_KEY`` unless the plan names other variables; they need the permissions
 ``timeseries_query`` or ``logs_read_data``.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cutover.errors import CutoverError
@@ -30,6 +31,8 @@ MINUTE = timedelta(minutes=1)
 DELAY = timedelta(minutes=1)
 """How long a whole minute is left to arrive before it is counted."""
 _PLAIN_QUERY = re.compile(r"^\s*\w+:[\w.]+\{[^{}]*\}(?:\s*by\s*\{[^{}]*\})?(?:\.as_count\(\))?\s*$")
+_NO_SUM = re.compile(r"\b(avg|min|max|p\d{2}):[\w.]+\{")
+_ROLLUP = re.compile(r"\.rollup\(\s*(\w+)\s*(?:,\s*(\d+))?")
 _FOREIGN_UNITS = {"time", "bytes", "percentage", "memory", "money", "temperature", "frequency", "energy", "cpu"}
 
 
@@ -173,6 +176,18 @@ def rolled_up(query: str) -> str:
 def _check_query(query: str) -> None:
     if ".as_rate()" in query or re.search(r"\bper_(second|minute|hour)\(", query):
         raise UnseenError(Sight.WRONG_UNIT, "the query gives a rate: write .as_count(), so that requests are counted")
+    averaged = _NO_SUM.search(query)
+    if averaged:
+        raise UnseenError(
+            Sight.WRONG_UNIT, f"{averaged[1]}: over hosts is no count of requests: write sum:, with .as_count()"
+        )
+    for how, seconds in _ROLLUP.findall(query):
+        if how != "sum":
+            raise UnseenError(Sight.WRONG_UNIT, f".rollup({how}) is no count of requests: write .rollup(sum, 60)")
+        if seconds and 60 % int(seconds):
+            raise UnseenError(
+                Sight.WRONG_UNIT, f"windows are whole minutes, .rollup(sum, {seconds}) is not: write .rollup(sum, 60)"
+            )
     if re.search(r"\bdefault_zero\(|\.fill\(\s*zero", query):
         raise UnseenError(
             Sight.MALFORMED, "default_zero() and fill(zero) would show a missing metric as zero: take them out"
@@ -206,7 +221,9 @@ def _summed(points: list[tuple[float, Any]], start: datetime, end: datetime) -> 
         raise UnseenError(Sight.SKEWED, "Datadog's answer has points after the window that was asked for")
     if not inside:
         return Count(sight=Sight.EMPTY, detail="no data point in the window", start=start, end=end)
-    return Count(sight=Sight.OK, count=sum(number(value, "a value") for _, value in inside), start=start, end=end)
+    counted = sum(number(value, "a value") for _, value in inside)
+    last = datetime.fromtimestamp(max(at for at, _ in inside), UTC) + MINUTE
+    return Count(sight=Sight.OK, count=counted, start=start, end=min(end, floor_to(last, MINUTE)))
 
 
 def _trouble(meta: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ smaller number is taken instead: it can only make the old side's share look larg
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,9 @@ LOOKBACK = timedelta(minutes=5)
 UNKNOWN_EDGE = 60.0
 OVERDUE = 10.0
 """Seconds without a new sample after which a target counts as cut off, four scrapes at least."""
-_COUNTER_SUFFIXES = ("_total", "_count", "_bucket", "_sum", "_created")
+_COUNTER_SUFFIXES = ("_total", "_count", "_bucket")
+_NO_REQUESTS = ("_sum", "_created", "_seconds_total", "_bytes_total")
+"""By Prometheus' naming practice: sums of seconds or bytes, and the time at which a counter began."""
 
 
 def open_source(spec: SourceSpec) -> Source:
@@ -80,8 +83,7 @@ class Prometheus:
 
     async def _side(self, side: str, start: datetime, wanted: Wanted) -> Count | None:
         asked = counting(self._spec.query(side))
-        if not asked.declared:
-            await self._refuse_gauges(asked)
+        await self._refuse_what_is_no_count(asked)
         match asked.how:
             case How.SAMPLES:
                 length = (wanted.now - start + LOOKBACK).total_seconds()
@@ -126,10 +128,21 @@ class Prometheus:
         warning = f"Prometheus warns: {str(warnings[0])[:160]}" if isinstance(warnings, list) and warnings else ""
         return data, warning
 
-    async def _refuse_gauges(self, asked: Counting) -> None:
-        """Refuse a metric that Prometheus knows as a gauge; one without metadata is taken at its word."""
+    async def _refuse_what_is_no_count(self, asked: Counting) -> None:
+        """Refuse sums of something else, and a metric that Prometheus knows as a gauge.
+
+        One without metadata, or inside ``increase()``, is taken at its word.
+        """
         for metric in asked.metrics:
-            if metric.endswith(_COUNTER_SUFFIXES):
+            if metric.endswith(_NO_REQUESTS):
+                raise UnseenError(
+                    Sight.WRONG_UNIT, f"{metric} counts no requests, by its name: a counter of requests is needed"
+                )
+            if metric.endswith("_bucket") and not re.search(r"\ble\s*=", asked.expression):
+                raise UnseenError(
+                    Sight.WRONG_UNIT, f'{metric} counts each request once per bucket: add le="+Inf", or take the _count'
+                )
+            if asked.declared or metric.endswith(_COUNTER_SUFFIXES):
                 continue
             if metric not in self._gauges:
                 self._gauges[metric] = await self._is_gauge(metric)

@@ -28,6 +28,9 @@ from cutover.rounds import Judgement, Rounds
 from cutover.verdict import Exit
 from cutover.watch import ends, until_stopped, watch
 
+_HURRIED, _PATIENT = 5.0, 20.0
+"""Seconds that the last notifications are waited for: a watch that ends by an alarm has time to tell it."""
+
 
 class _View(Protocol):
     def show(self, judgement: Judgement) -> None: ...
@@ -102,7 +105,7 @@ async def _watch(
     view: _View = live or _Lines(session, rounds, once=once)
     with live or nullcontext():
         stopped = await until_stopped(work(), stop)
-        await notifier.close()
+        await notifier.close(_HURRIED if stopped else _PATIENT)
     if stopped:
         session.output.message(_last_word(session, last))
         return Exit.INTERRUPTED

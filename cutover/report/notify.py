@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import random
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ Telling = Callable[[], Coroutine[Any, Any, str]]
 
 TRIES = 4
 DEADLINE = 60.0
+AGAIN = timedelta(minutes=5)
+"""How long a receiver that could not be reached is left alone before it is told what is so then."""
 _TIMEOUT = 10.0
 _SHOWN = 5
 
@@ -57,7 +60,10 @@ class Notifier:
     ) -> None:
         self._clock = clock
         self._base_dir = base_dir
-        self._before = known
+        self._known = known
+        self._told: dict[str, str] = {}
+        self._not_before: dict[str, datetime] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
         self._say = say
         self._slack = secret(notify.slack, where="[notify] slack") if notify and notify.slack else ""
         self._webhook = secret(notify.webhook, where="[notify] webhook") if notify and notify.webhook else ""
@@ -66,13 +72,17 @@ class Notifier:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tell(self, judged: Judged) -> None:
-        """Start telling everybody when the verdict is another than before; returns at once."""
-        if judged.verdict == self._before:
-            return
-        before, self._before = self._before, judged.verdict
-        form = {**judged_json(judged), "before": before or None, "text": message(judged, before)}
-        for name, work in self._receivers(form):
-            task = asyncio.get_running_loop().create_task(self._deliver(name, work))
+        """Start telling everybody who does not know the verdict yet; returns at once.
+
+        A receiver that could not be reached is told later, with what is so then.
+        """
+        for name in self._names():
+            before = self._told.get(name, self._known)
+            if judged.verdict == before or self._clock.now() < self._not_before.get(name, judged.at):
+                continue
+            self._told[name] = judged.verdict
+            form = {**judged_json(judged), "before": before or None, "text": message(judged, before)}
+            task = asyncio.get_running_loop().create_task(self._deliver(name, self._work(name, form), before, judged))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -86,30 +96,46 @@ class Notifier:
                 self._say(f"{len(late)} notification(s) could not be delivered in time")
                 await asyncio.gather(*late, return_exceptions=True)
 
-    def _receivers(self, form: Mapping[str, object]) -> list[tuple[str, Telling]]:
-        body = to_json(form).encode()
-        found: list[tuple[str, Telling]] = []
-        if self._slack:
-            text = to_json({"text": _for_slack(str(form["text"]))}).encode()
-            found.append(("slack", lambda: self._post(self._slack, text, {})))
-        if self._webhook:
-            found.append(("webhook", lambda: self._post(self._webhook, body, self._signature(body))))
-        if self._command:
-            found.append(("command", lambda: self._run(body)))
-        return found
+    def _names(self) -> list[str]:
+        given = (("slack", self._slack), ("webhook", self._webhook), ("command", self._command))
+        return [name for name, there in given if there]
 
-    async def _deliver(self, name: str, work: Telling) -> None:
+    def _work(self, name: str, form: Mapping[str, object]) -> Telling:
+        body = to_json(form).encode()
+        match name:
+            case "slack":
+                text = to_json({"text": _for_slack(str(form["text"]))}).encode()
+                return lambda: self._post(self._slack, text, {})
+            case "webhook":
+                return lambda: self._post(self._webhook, body, self._signature(body))
+        return lambda: self._run(body)
+
+    async def _deliver(self, name: str, work: Telling, before: str, judged: Judged) -> None:
+        """Tell one receiver, after what it was to be told before."""
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            problem = await self._tried(work)
+        if not problem:
+            return
+        if self._told[name] == judged.verdict:
+            self._told[name] = before
+            self._not_before[name] = self._clock.now() + AGAIN
+        self._say(f"notify: {name} was not told: {problem}")
+
+    async def _tried(self, work: Telling) -> str:
+        """Return "" when a telling was taken by one of some tries, else why not."""
         problem = ""
         try:
             async with asyncio.timeout(DEADLINE):
                 for attempt in range(TRIES):
+                    if attempt:
+                        pause = 2 ** (attempt - 1) * (0.5 + random.random() / 2)  # noqa: S311 - jitter, no secret
+                        await self._clock.sleep(pause)
                     problem = await work()
                     if not problem:
-                        return
-                    await self._clock.sleep(2**attempt * (0.5 + random.random() / 2))  # noqa: S311 - jitter, no secret
+                        break
         except TimeoutError:
             problem = problem or f"no answer within {DEADLINE:.0f} s"
-        self._say(f"notify: {name} was not told: {problem}")
+        return problem
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> str:
         """Return "" when it was taken, else one line that does not show the url: it is a secret."""

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -27,8 +27,11 @@ NOW = datetime(2025, 11, 12, 6, 0, tzinfo=UTC)
 
 
 class QuickClock:
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
     def now(self) -> datetime:
-        return NOW
+        return NOW + self.ahead
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
@@ -143,6 +146,31 @@ def test_failures_are_tried_again_and_the_url_is_never_shown(hook: Hook) -> None
     assert len(hook.got) == 3 + TRIES
     assert "HTTP 500" in said
     assert "S3CR3T" not in said
+
+
+def test_what_could_not_be_told_is_told_later_and_only_then(hook: Hook) -> None:
+    """Slack is down while the alarm is raised: no change of the verdict follows that would tell it."""
+    hook.codes = [500] * TRIES
+    said: list[str] = []
+    clock = QuickClock()
+
+    async def scene() -> None:
+        notifier = Notifier(Notify(webhook="env:HOOK_URL"), clock, Path(), known="converging", say=said.append)
+        for minutes in (0, 1, 6, 12):
+            clock.ahead = timedelta(minutes=minutes)
+            notifier.tell(judged(Verdict.SPLIT_BRAIN))
+            await notifier.close(10)
+
+    asyncio.run(scene())
+    assert len(said) == 1
+    assert len(hook.got) == TRIES + 1
+    assert json.loads(hook.got[-1][1])["before"] == "converging"
+
+
+def test_a_later_verdict_never_overtakes_an_earlier_one(hook: Hook) -> None:
+    hook.codes = [500, 500]
+    tell(Notify(webhook="env:HOOK_URL"), Verdict.CONVERGING, Verdict.SPLIT_BRAIN)
+    assert [json.loads(body)["verdict"] for _, body in hook.got] == ["converging"] * 3 + ["split-brain"]
 
 
 def test_a_receiver_that_hangs_holds_nobody_up(hook: Hook) -> None:

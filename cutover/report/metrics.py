@@ -22,7 +22,10 @@ _HELP = {
 
 
 def metrics_text(judged: Judged) -> str:
-    """Write one round's metrics; a value that is not known is absent, never 0."""
+    """Write one round's metrics; a value that is not known is absent, never 0.
+
+    Every series carries the migration: one collector may read the files of several, and no series may come twice.
+    """
     lines: list[str] = []
     before = ""
     for name, labels, value in _samples(judged):
@@ -30,7 +33,7 @@ def metrics_text(judged: Judged) -> str:
             lines += [f"# HELP {name} {_HELP[name]}", f"# TYPE {name} gauge"]
             before = name
         inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-        lines.append(f"{name}{{{inside}}} {value!r}" if inside else f"{name} {value!r}")
+        lines.append(f"{name}{{{inside}}} {value!r}")
     return "\n".join(lines) + "\n"
 
 
@@ -39,9 +42,9 @@ def _samples(judged: Judged) -> Iterator[tuple[str, Mapping[str, str], float]]:
     for verdict in Verdict:
         yield "cutover_verdict", {**migration, "verdict": verdict.value}, float(judged.verdict == verdict.value)
     yield "cutover_exit_code", migration, judged.exit_code
-    yield "cutover_round_timestamp_seconds", {}, judged.at.timestamp()
+    yield "cutover_round_timestamp_seconds", migration, judged.at.timestamp()
     if judged.not_before is not None:
-        yield "cutover_not_before_timestamp_seconds", {}, judged.not_before.timestamp()
+        yield "cutover_not_before_timestamp_seconds", migration, judged.not_before.timestamp()
     found = Counter((x.check, x.status.value, x.severity.value) for x in judged.findings)
     for (check, status, severity), count in sorted(found.items()):
         yield "cutover_findings", {**migration, "check": check, "status": status, "severity": severity}, count
@@ -52,9 +55,9 @@ def _samples(judged: Judged) -> Iterator[tuple[str, Mapping[str, str], float]]:
         if isinstance(row, Mapping)
     )
     for (name, rtype, kind), count in sorted(answers.items()):
-        yield "cutover_resolver_answers", {"name": name, "type": rtype, "class": kind}, count
+        yield "cutover_resolver_answers", {**migration, "name": name, "type": rtype, "class": kind}, count
     for name, held in judged.soaked.items():
-        yield "cutover_soak_seconds", {"name": name.rstrip(".")}, held
+        yield "cutover_soak_seconds", {**migration, "name": name.rstrip(".")}, held
     share = old_share(judged)
     if share is not None:
         yield "cutover_old_share", migration, share

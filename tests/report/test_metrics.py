@@ -86,6 +86,11 @@ def test_the_numbers_are_the_rounds() -> None:
     assert value(samples, "cutover_findings", check="dns.horizon", status="fail", severity="blocker") == 1
 
 
+def test_two_migrations_in_one_folder_share_no_series() -> None:
+    one, other = (parsed(metrics_text(replace(scenes.converging(), migration=name))) for name in ("a", "b"))
+    assert not one.keys() & other.keys()
+
+
 def test_what_is_not_known_is_absent() -> None:
     samples = parsed(metrics_text(scenes.judged(Verdict.INCONCLUSIVE)))
     names = {name for name, _ in samples}

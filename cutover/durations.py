@@ -26,6 +26,16 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def plan_duration(duration: timedelta) -> str:
+    """Write a duration as a plan does: ``1h30m``, ``15m``, ``6s``; what :func:`parse_duration` reads back."""
+    seconds = duration.total_seconds()
+    parts: list[str] = []
+    for unit, size in sorted(_UNITS.items(), key=lambda x: -x[1])[:-1]:
+        count, seconds = divmod(seconds, size)
+        parts += [f"{count:.0f}{unit}"] if count else []
+    return "".join([*parts, f"{seconds:g}s"] if seconds or not parts else parts)
+
+
 def say_duration(duration: timedelta | float) -> str:
     """Write a duration with its two largest units: ``1 d 3 h``, ``15 min``, ``40 s``."""
     seconds = round(duration.total_seconds() if isinstance(duration, timedelta) else duration)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from cutover import jsonpath
+from cutover.durations import plan_duration
 from cutover.plan_values import (
     DatabaseUrl,
     Duration,
@@ -305,8 +306,9 @@ class Gate(Strict):
 
     def changed_from_default(self) -> dict[str, object]:
         """Return every value that is not the documented default: a sign-off names them."""
-        default = Gate().model_dump(mode="json")
-        return {key: value for key, value in self.model_dump(mode="json").items() if value != default[key]}
+        default = dict(Gate())
+        changed = {key: value for key, value in dict(self).items() if value != default[key]}
+        return {key: plan_duration(x) if isinstance(x, timedelta) else x for key, x in changed.items()}
 
 
 class Notify(Strict):

@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from cutover.check import all_checks
 from cutover.commands.preflight import one_round
 from cutover.commands.session import Session, near, split_values, who
-from cutover.durations import say_duration
 from cutover.errors import CutoverError
 from cutover.finding import Finding, Phase, Severity, Status
 from cutover.ledger import Ledger
@@ -17,7 +16,7 @@ from cutover.observations.gate import Judged, Overridden, SignedOff
 from cutover.plan import Plan
 from cutover.report.verdict_text import judged_json, judged_text, soak_text
 from cutover.rounds import Judgement, Rounds
-from cutover.verdict import SPLIT_BRAIN, Exit, Verdict, worst
+from cutover.verdict import SPLIT_BRAIN, Exit, Verdict
 
 
 def run(session: Session, *, pattern: str | None, override: Sequence[str] | None, reason: str | None) -> int:
@@ -165,17 +164,8 @@ def _record_override(
 
 def _text(session: Session, plan: Plan, judgement: Judgement) -> str:
     judged, output = judgement.judged, session.output
-    soaks = {
-        name: soak_text(
-            soak.held.total_seconds(), plan.gate.soak.total_seconds(), soak.reset_by, judged.at, soak.completed_at
-        )
-        for name, soak in judgement.soaks.items()
-    }
-    text = judged_text(judged, output.paint, verbosity=output.verbosity, soak=soaks)
-    if judgement.verdict is Verdict.CONVERGING and worst(judged.findings) is Status.PASS:
-        text += f"\nEverything holds; the soak of {say_duration(plan.gate.soak)} is not complete."
-        text += " A soak is collected by `cutover watch`."
-    return text
+    soaks = {name: soak_text(soak, plan.gate, judged.at) for name, soak in judgement.soaks.items()}
+    return judged_text(judged, output.paint, verbosity=output.verbosity, soak=soaks)
 
 
 def _pairs(values: object) -> str:

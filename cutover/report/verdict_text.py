@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from cutover.durations import iso, say_duration, say_instant
+from cutover.durations import iso, plan_duration, say_duration, say_instant
 from cutover.finding import Finding, Status
+from cutover.folds.soak import Soak
 from cutover.observations.gate import Judged
+from cutover.plan import Gate
 from cutover.report.finding_text import Paint, findings_text
 from cutover.verdict import Verdict, blockers, is_split_brain
 
@@ -80,12 +82,25 @@ def judged_text(judged: Judged, paint: Paint, *, verbosity: int = 0, soak: Mappi
     lines += findings_text(judged.findings, judged.at, paint, verbosity=verbosity)
     for name, text in (soak or {}).items():
         lines.append(f"  soak {name.rstrip('.')}: {text}")
+    lines += _only_time(judged)
     if judged.safe_to_change_at is not None and judged.verdict == Verdict.READY.value:
         lines.append(f"safe to change: {say_instant(judged.safe_to_change_at, judged.at)}")
     if judged.not_before is not None:
         lines.append(f"not before: {say_instant(judged.not_before, judged.at)}")
     lines.append(f"Next: {next_command(judged)}")
     return "\n".join(lines)
+
+
+def _only_time(judged: Judged) -> list[str]:
+    """Say why a round in which nothing fails has not converged: else nobody can tell what it waits for."""
+    waits = blockers(judged.findings, Status.FAIL) or blockers(judged.findings, Status.INCONCLUSIVE)
+    if judged.verdict != Verdict.CONVERGING.value or waits:
+        return []
+    open_for = dict.fromkeys(x.check for x in judged.findings if x.extends_soak)
+    if open_for:
+        return [f"Nothing fails, but the soak may not end yet: see {', '.join(open_for)} above"]
+    held = say_duration(min(judged.soaked.values(), default=0.0))
+    return [f"Nothing is missing but time: the soak has held {held}; `cutover watch --until-done` completes it"]
 
 
 def next_command(judged: Judged) -> str:
@@ -111,9 +126,12 @@ def next_command(judged: Judged) -> str:
             return f"cutover explain {worst[0].check}" if worst else "cutover explain --help"
 
 
-def soak_text(held: float, needed: float, reset_by: str, now: datetime, completed: datetime | None) -> str:
+def soak_text(soak: Soak, gate: Gate, now: datetime) -> str:
     """Write the state of one soak."""
-    if completed is not None:
-        return f"complete since {say_instant(completed, now)}"
-    text = f"{say_duration(held)} of {say_duration(needed)}"
-    return f"{text} (last reset: {reset_by})" if reset_by else text
+    if soak.completed_at is not None and now - soak.completed_at > gate.valid_for:
+        age, valid_for = say_duration(now - soak.completed_at), plan_duration(gate.valid_for)
+        return f"was complete {age} ago, too long to sign off (valid_for {valid_for})"
+    if soak.completed_at is not None:
+        return f"complete since {say_instant(soak.completed_at, now)}"
+    text = f"{say_duration(soak.held)} of {say_duration(gate.soak)}"
+    return f"{text} (last reset: {soak.reset_by})" if soak.reset_by else text

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.plan import Plan
+from cutover.plan import Gate, Plan
 from cutover.plan_values import absolute, split_address
 from cutover.planfile import load_plan, plan_from, plan_schema, secret
 
@@ -252,3 +252,8 @@ def test_names_and_addresses() -> None:
 def test_resolvers_are_asked_for_addresses_whatever_else_is_asked(types: str, polled: tuple[str, ...]) -> None:
     (entry,) = read(f'[[name]]\nname = "a.b"\ntypes = {types}\n').name
     assert entry.polled_types() == polled
+
+
+def test_what_a_sign_off_names_of_the_gate_is_written_as_in_a_plan() -> None:
+    gate = Gate.model_validate({"soak": "1h30m", "interval": "30s", "max_old_share": 0.01})
+    assert gate.changed_from_default() == {"soak": "1h30m", "max_old_share": 0.01}

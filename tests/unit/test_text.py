@@ -9,13 +9,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from cutover.durations import iso, parse_duration, say_duration, say_instant
+from cutover.durations import iso, parse_duration, plan_duration, say_duration, say_instant
 from cutover.finding import Finding, Severity, Status
+from cutover.folds.soak import Soak
 from cutover.observations.gate import Judged
 from cutover.output import Output, to_json
+from cutover.plan import Gate
 from cutover.report.finding_text import clean
 from cutover.report.live import frame, round_line
-from cutover.report.verdict_text import judged_json, judged_text
+from cutover.report.verdict_text import judged_json, judged_text, soak_text
 from cutover.rounds import Judgement
 from cutover.verdict import Verdict
 
@@ -75,6 +77,24 @@ def test_the_first_screen_says_verdict_why_until_when_and_the_next_command() -> 
         "- not in the plan: dns.change-insync",
         "Next: cutover init app.example.com --new ...",
     ]
+
+
+def test_a_round_in_which_nothing_fails_says_what_it_waits_for() -> None:
+    quiet = judged_text(judged(Verdict.CONVERGING, PASSED, command="watch"), plain)
+    assert "Nothing is missing but time: the soak has held 2 min" in quiet
+    few = finding("traffic.converged", Status.WARN, "12 of 3000 requests seen", extends_soak=True)
+    held_open = judged_text(judged(Verdict.CONVERGING, PASSED, few, command="watch"), plain)
+    assert "the soak may not end yet: see traffic.converged above" in held_open
+    for more in ((TTL,), (NO_NEW,)):
+        text = judged_text(judged(Verdict.CONVERGING, PASSED, *more, command="watch"), plain)
+        assert "Nothing" not in text
+
+
+def test_a_soak_that_is_too_old_to_sign_off_says_so() -> None:
+    assert soak_text(Soak(), Gate(), NOW) == "0 s of 15 min"
+    assert soak_text(Soak(completed_at=NOW - timedelta(hours=2)), Gate(), NOW).startswith("complete since")
+    stale = soak_text(Soak(completed_at=NOW - timedelta(hours=13)), Gate(), NOW)
+    assert stale == "was complete 13 h ago, too long to sign off (valid_for 12h)"
 
 
 def test_split_brain_is_the_first_line_with_the_commands_to_run() -> None:
@@ -186,6 +206,11 @@ def test_a_locale_without_unicode_gets_plainer_marks(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
     Output().text("✗ TTL ≤ 60 → ü")
     assert raw.getvalue() == b"x TTL < 60 > \\xfc\n"
+
+
+@pytest.mark.parametrize("text", ["6s", "1.5s", "15m", "1h30m", "1d", "1d2h3m4s", "0s"])
+def test_a_duration_is_written_as_a_plan_writes_it(text: str) -> None:
+    assert plan_duration(parse_duration(text)) == text
 
 
 def test_durations_and_instants() -> None:

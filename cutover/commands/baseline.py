@@ -7,6 +7,7 @@ from pathlib import Path
 from cutover.commands.fence import database_of, database_url
 from cutover.commands.session import Session
 from cutover.durations import iso
+from cutover.errors import CutoverError
 
 
 def run(session: Session, *, dump: Path | None, jobs: int) -> int:
@@ -17,6 +18,8 @@ def run(session: Session, *, dump: Path | None, jobs: int) -> int:
     """
     from cutover.baseline import Baselines, baseline
 
+    if jobs < 1:
+        raise CutoverError("--jobs must be at least 1", "for example --jobs 2")
     plan = session.plan()
     new_url = database_url(plan, "new") if database_of(plan).new is not None else None
     output = session.output

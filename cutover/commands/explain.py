@@ -31,9 +31,7 @@ def run_checks_list(session: Session) -> int:
         ]
     }
     rows = [(x.id, x.severity.value, " ".join(phase.value for phase in x.phases), x.title) for x in checks]
-    session.output.result(
-        form, tabulate(rows, headers=["check", "severity", "phases", "fails when"], tablefmt="simple")
-    )
+    session.output.result(form, tabulate(rows, headers=["check", "severity", "phases", "about"], tablefmt="simple"))
     return Exit.OK
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cutover.commands.session import Session, split_values
@@ -38,6 +39,8 @@ def run(
     if name is None:
         raise CutoverError("init needs the host name that moves", "cutover init app.example.com")
     before = _existing(session.plan_path)
+    if not session.plan_path.exists():
+        session = replace(session, plan_given=False)  # it is what will be written
     plan = session.plan_for(name, split_values(old), split_values(new))
     text, evidence, suggestions = asyncio.run(_drafted(session, plan))
     lines = _plan_lines(plan, evidence, suggestions)

@@ -53,6 +53,9 @@ def run(session: Session, *, once: bool, until_done: bool, timeout: str | None, 
     if once and (until_done or timeout):
         raise CutoverError("--once goes neither with --until-done nor with --timeout", "leave one of them out")
     limit = _limit(timeout)
+    for path in filter(None, (files.html, files.metrics)):
+        if not path.parent.is_dir():
+            raise CutoverError(f"{path}: there is no folder {path.parent}", "make it first, or name another file")
     plan = session.plan()
     with session.open_ledger() as ledger:
         if reverse:
@@ -180,16 +183,19 @@ class _Writer:
         judged = judgement.judged
         gate = self._rounds.plan.gate
         refresh = gate.interval.total_seconds()
+        if self._files.html is not None:
+            now = self._session.clock.now()
+            story = self._rounds.evidence.story
+            page = status_page(judged, story, now, refresh=refresh, eta=judgement.eta, soak=gate.soak)
+            self._keep(self._files.html, page, mode=0o600)
+        if self._files.metrics is not None:
+            self._keep(self._files.metrics, metrics_text(judged), mode=0o644)
+
+    def _keep(self, path: Path, text: str, *, mode: int) -> None:
         try:
-            if self._files.html is not None:
-                now = self._session.clock.now()
-                story = self._rounds.evidence.story
-                page = status_page(judged, story, now, refresh=refresh, eta=judgement.eta, soak=gate.soak)
-                write_atomically(self._files.html, page)
-            if self._files.metrics is not None:
-                write_atomically(self._files.metrics, metrics_text(judged), mode=0o644)
+            write_atomically(path, text, mode=mode)
         except CutoverError as error:
-            self._session.output.message(f"cutover: {error.message}")
+            self._session.output.message(f"cutover: {error.message}", verbosity=-9)
 
 
 class _Lines:

@@ -187,5 +187,10 @@ def _patterns(value: str) -> Iterable[str]:
     """Prefer the stem before a version (``^porter-``): the next deploy must still match."""
     stem = re.match(r"[A-Za-z]{2,}(?:[-_/. ][A-Za-z]{2,})*[-_/]?(?=$|[^A-Za-z])", value)
     if stem is not None and stem.end() < len(value):
-        yield "^" + re.escape(stem[0])
-    yield "^" + re.escape(value) + "$"
+        yield "^" + _escaped(stem[0])
+    yield "^" + _escaped(value) + "$"
+
+
+def _escaped(text: str) -> str:
+    """Escape what a pattern needs escaped; a hyphen outside a set is none of it, and people read this line."""
+    return re.escape(text).replace(r"\-", "-")

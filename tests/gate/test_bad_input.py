@@ -11,6 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from cutover.commands import init
+from cutover.commands.session import Session
+from cutover.evidence import Evidence
+from cutover.output import Output
+from cutover.plan import Plan
+from cutover.probes.fingerprint import Suggestion
 from tests.gate.command import Cutover
 from tests.world.world import AWS_ENVIRONMENT, World
 
@@ -72,6 +78,9 @@ def test_a_bad_plan_is_one_line_and_exit_2(tmp_path: Path, plan: str, says: str)
         ("explain", "dns.nonsense"),
         ("report", "--at", "yesterday"),
         ("report", "--at", "2025-11-12T06:00:00"),
+        ("watch", "--once", "--html", "no/such/folder/status.html"),
+        ("watch", "--once", "--metrics", "no/such/folder/cutover.prom"),
+        ("baseline", "--jobs", "0"),
         ("preflight", "not a name"),
         ("preflight", "app.example.com", "--new", "10.0.0.1/8"),
         ("preflight", "--no-such-option"),
@@ -82,6 +91,7 @@ def test_a_usage_error_is_exit_2_in_both_forms(tmp_path: Path, words: tuple[str,
     result = cutover(*words)
     assert result.code == 2, result
     assert result.json["error"]["message"]
+    assert result.json["error"]["hint"]
     assert cutover(*words, json=False).code == 2
 
 
@@ -165,6 +175,20 @@ def test_preflight_of_a_name_alone_reaches_the_first_screen(world: World) -> Non
     given = cutover("preflight", "app.example.com", "--new", world.new.address)
     assert given.code == 3
     assert not [x for x in given.json["findings"] if "--new" in x["message"]]
+
+
+def test_init_takes_a_plan_file_that_it_is_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def drafted(session: Session, plan: Plan) -> tuple[list[str], Evidence, dict[str, Suggestion]]:
+        asked.extend(plan.names)
+        return [], Evidence(plan), {}
+
+    monkeypatch.setattr(init, "_drafted", drafted)
+    session = Session.of(tmp_path / "other.toml", None, Output(as_json=True))
+    assert init.run(session, "app.example.com", None, ["198.51.100.20"], schema=False) == 0
+    assert asked == ["app.example.com."]
+    assert (tmp_path / "other.toml").exists()
 
 
 def test_init_writes_a_plan_that_preflight_accepts(world: World) -> None:

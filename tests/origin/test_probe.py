@@ -252,8 +252,8 @@ class TestUserPaths:
 def test_suggestions_from_both_sides(folder: Path, old: Origin, new: Origin) -> None:
     addresses = {(NAME, "old"): [old.address], (NAME, "new"): [new.address]}
     assert asyncio.run(suggest_for(asking(folder, old, new), NAME, addresses)) == (
-        Suggestion("x-release", "^porter\\-"),
-        Suggestion("x-release", "^sst\\-"),
+        Suggestion("x-release", "^porter-"),
+        Suggestion("x-release", "^sst-"),
     )
     new.refuse()
     assert asyncio.run(suggest_for(asking(folder, old, new), NAME, addresses)) == (None, None)

@@ -248,22 +248,22 @@ class TestSuggestions:
 
     def test_the_telling_header_with_the_stem_before_the_version(self) -> None:
         assert suggest_fingerprints([self.OLD, self.OLD], [self.NEW, self.NEW]) == (
-            Suggestion("x-release", "^porter\\-"),
-            Suggestion("x-release", "^sst\\-"),
+            Suggestion("x-release", "^porter-"),
+            Suggestion("x-release", "^sst-"),
         )
 
     def test_the_whole_value_where_the_stem_is_shared(self) -> None:
         old, new = (("x-release", "app-41"),), (("x-release", "app-42"),)
         assert suggest_fingerprints([old], [new]) == (
-            Suggestion("x-release", "^app\\-41$"),
-            Suggestion("x-release", "^app\\-42$"),
+            Suggestion("x-release", "^app-41$"),
+            Suggestion("x-release", "^app-42$"),
         )
 
     def test_a_header_that_changes_on_its_own_side_is_no_fingerprint(self) -> None:
         other = (("server", "nginx/1.25"), ("x-release", "porter-42"))
         old, new = suggest_fingerprints([self.OLD, other], [self.NEW, self.NEW])
         assert old == Suggestion("server", "^nginx/")
-        assert new == Suggestion("x-release", "^sst\\-")
+        assert new == Suggestion("x-release", "^sst-")
 
     def test_a_header_of_one_side_only_serves_that_side(self) -> None:
         old, new = suggest_fingerprints([(("via", "1.1 porter"),)], [()])

@@ -97,6 +97,9 @@ class _Share:
         counted = self._counted(self._since)
         silent = silent_since(self._plan, self._evidence, self._now)
         if silent is not None:
+            served = self._served_after(silent)
+            if served:
+                return unknown(subject, served, **(self._measured(counted) if counted is not None else {}))
             return self._silent(silent, counted)
         blind = self._blind()
         if blind:
@@ -156,6 +159,23 @@ class _Share:
             return passed(self._pair.subject, said, **measured)
         soak = say_duration(self._plan.gate.soak)
         return extended(self._pair.subject, f"{said}: a whole soak of it ({soak}) proves silence", **measured)
+
+    def _served_after(self, silent: datetime) -> str:
+        """Say which source counts requests that came while every connection was refused: a wall may be ours alone.
+
+        What was served more than a soak ago, such as the last requests of a server that was told to stop, is over.
+        """
+        begun = self._now - self._plan.gate.soak
+        for label in self._pair.old:
+            chain = self._evidence.traffic.chain(label, "old")
+            served = sum(x.count for x in chain if x.start - x.edge >= silent and x.end > begun)
+            if served >= 1:
+                return (
+                    f"sources contradict each other: {refused_for(silent, self._now)}, seen from here, and {label} "
+                    f"counts {served:.0f} requests there meanwhile: a firewall that refuses only us, another way in, "
+                    "or health checks"
+                )
+        return ""
 
     def _contradiction(self, counted: _Counted) -> str:
         if counted.old_likely >= 1:

@@ -369,6 +369,19 @@ def test_refused_everywhere_for_the_whole_soak_passes_without_any_eye() -> None:
     assert watch.requests.status is UNKNOWN, "a timeout proves nothing"
 
 
+def test_refused_here_and_served_elsewhere_is_a_contradiction() -> None:
+    """A firewall that resets our connections, and only ours, looks like a side that is shut."""
+    watch = Watch(plan_of())
+    watch.outcome = "refused"
+    for _ in range(40):
+        watch.round(old=2, new=20_000)
+    assert watch.requests.status is UNKNOWN
+    assert "contradict" in watch.requests.message
+    for _ in range(70):
+        watch.round(old=0, new=20_000)
+    assert watch.requests.status is PASS, "a whole soak later it is over"
+
+
 def test_a_block_of_addresses_cannot_be_proven_silent() -> None:
     plan = make_plan({"traffic": [PROMETHEUS], "gate": {"writes": "none"}}, old=[OLD_ADDRESS, "203.0.113.64/28"])
     watch = Watch(plan)

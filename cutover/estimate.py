@@ -220,7 +220,9 @@ class Estimate:
             if counted < certain - 1e-6:
                 mends = part[-1].tagged is None and self._now - part[0].start < _LATE + allowed
                 late = part[0].start if mends else None
-                why = f"it counted {counted:g} of {certain} sentinels: blind, or late"
+                reading = self._fold.latest(label, side)
+                hint = f" ({reading.detail})" if reading is not None and reading.detail else ""
+                why = f"it counted {counted:g} of {certain} sentinels: blind, or late{hint}"
                 return Vision(False, why, Sight.OK, counted, certain, until, late)
             share = None if part[-1].tagged is not None else self._share_of_sentinels(label, side, chain)
             if share is not None:

@@ -15,7 +15,8 @@ import pytest
 from cutover.observations.traffic import Sight
 from cutover.probes.traffic.access_log import AccessLog, open_source
 from cutover.probes.traffic.base import Count, Wanted
-from tests.traffic.support import FakeClock, spec_of
+from cutover.probes.traffic.observe import TrafficObserver
+from tests.traffic.support import FakeClock, plan_of, spec_of
 
 AGENTS = {"user": "Mozilla/5.0", "sentinel": "cutover-sentinel/ab12", "probe": "cutover/0.1.0"}
 
@@ -295,6 +296,32 @@ def test_only_the_plans_hosts_count_where_the_log_tells(tmp_path: Path) -> None:
             log.clock.advance(1)
             out.write(f'{{"time": "{log.clock.now().isoformat()}", "host": "{host}", "user_agent": "x"}}\n')
     assert log.counted().count == 3
+
+
+def test_a_host_field_that_is_the_machines_name_proves_nothing(tmp_path: Path) -> None:
+    """Its users would all be left out as another host's: sentinels that count by their tag alone would hide that."""
+    log = Log(tmp_path, format="json")
+    with log.path.open("w") as out:
+        for host, agent in (("web-1", "x"), ("web-1", AGENTS["sentinel"]), ("web-1", "x")):
+            log.clock.advance(1)
+            out.write(f'{{"time": "{log.clock.now().isoformat()}", "host": "{host}", "user_agent": "{agent}"}}\n')
+    count = log.counted()
+    assert (count.count, count.tagged) == (0, 0)
+    assert "web-1" in count.detail
+
+
+def test_a_url_with_a_host_of_its_own_is_asked_under_it(tmp_path: Path) -> None:
+    log = Log(tmp_path, format="json")
+    url = "https://origin.example.net/version"
+    plan = plan_of({"source": "access_log", "old": str(log.path), "format": "json"}, origin={"old": {"url": url}})
+    observer = TrafficObserver(plan, log.clock, tmp_path)
+    log.source = open_source(observer._specs["access_log #1"])
+    with log.path.open("w") as out:
+        for host in ("origin.example.net", "app.example.com", "web-1"):
+            log.clock.advance(1)
+            agent = AGENTS["sentinel"]
+            out.write(f'{{"time": "{log.clock.now().isoformat()}", "host": "{host}", "user_agent": "{agent}"}}\n')
+    assert log.counted().tagged == 2
 
 
 def test_both_sides_and_many_files(tmp_path: Path) -> None:

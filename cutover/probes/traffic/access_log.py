@@ -5,6 +5,9 @@ and by a digest of their first bytes, so that ``access.log`` goes on as ``access
 (``copytruncate``) or as ``access.log.2.gz``. A window ends at the newest line. Our own requests are recognised by
 their User-Agent and left out; of a source with ``weight = "writes"`` only POST, PUT, PATCH and DELETE count.
 Lines of a format that cannot be read count as requests on the old side and as nothing on the new side.
+
+A sentinel whose host is none of the plan's is no proof: where that field is the machine's name, no user's request
+would count either.
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ class _Tally:
         self.tagged = 0
         self.lines = 0
         self.bad = 0
+        self.strange = ""
         self.newest: datetime | None = None
 
     def take(self, text: str, history: bool) -> None:
@@ -65,7 +69,9 @@ class _Tally:
             return
         if self.newest is None or line.at > self.newest:
             self.newest = line.at
-        if line.sentinel:
+        if line.sentinel and line.host and line.host not in (*self._spec.hosts, *self._spec.asked):
+            self.strange = line.host
+        elif line.sentinel:
             self.tagged += 1
         elif self._counts(line):
             self.requests += 1
@@ -117,6 +123,8 @@ class AccessLog:
                 Sight.MALFORMED, f"{tally.bad} of {tally.lines} lines are not in the {self._spec.traffic.format} format"
             )
         notes = [f"{tally.bad} lines that cannot be read"] if tally.bad else []
+        if tally.strange and not tally.tagged:
+            notes.append(f"its host field says \"{tally.strange[:60]}\", none of the plan's: the machine's name?")
         return Count(
             sight=Sight.PARTIAL if followed.lost else Sight.OK,
             count=tally.requests + (tally.bad if side == "old" else 0),

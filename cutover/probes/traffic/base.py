@@ -89,6 +89,7 @@ class SourceSpec:
         traffic: its table of the plan.
         label: its name in messages (``datadog #1``).
         hosts: requests for the plan's hosts are counted (lower case, no final dot).
+        asked: the hosts that sentinels ask for, where a side's url has another one.
         base_dir: the plan's folder; relative paths and commands start there.
         api: HTTP clients, one per host, with what is known of each host's limits.
         interval: of the gate.
@@ -101,6 +102,7 @@ class SourceSpec:
     api: ApiHosts
     clock: Clock
     interval: timedelta
+    asked: tuple[str, ...] = ()
 
     @property
     def sides(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from cutover.clock import Clock
 from cutover.errors import CutoverError
@@ -21,6 +22,7 @@ from cutover.probes.traffic.api import ApiHosts
 from cutover.probes.traffic.base import Count, Source, SourceSpec, Wanted, floor_to, open_source
 from cutover.probes.traffic.sentinel import OwnRequests, new_tag, send, targets
 from cutover.probes.traffic.unseen import UnseenError
+from cutover.urls import origin_url
 
 CLEARANCE = timedelta(seconds=1)
 """How far our own requests keep from the end of a window; less when rounds are short."""
@@ -49,11 +51,13 @@ class TrafficObserver:
         self._turn = 0
         self._clearance = min(CLEARANCE, plan.gate.interval / 5)
         hosts = tuple(name.rstrip(".") for name in plan.names)
+        urls = [origin_url(plan, name, side) for name in plan.names for side in ("old", "new")]
         self._specs = {
             label: SourceSpec(
                 traffic=traffic,
                 label=label,
                 hosts=hosts,
+                asked=tuple(sorted({urlsplit(url).hostname or "" for url in urls})),
                 base_dir=base_dir,
                 api=self._api,
                 clock=clock,

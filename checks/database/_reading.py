@@ -102,6 +102,21 @@ def written(plan: Plan, evidence: Evidence, side: str, since: Since) -> Written:
     return found
 
 
+def replicated(evidence: Evidence, side: str) -> str:
+    """Say that a side's writes may have come from the other one, "" when it subscribes to nothing.
+
+    Counters cannot tell rows that replication brought from those of a user: the alarm stands, with its likely cause.
+    """
+    reading = evidence.databases.last(side)
+    if reading is None or not reading.subscriptions:
+        return ""
+    names = ", ".join(reading.subscriptions)
+    return (
+        f"; {side} subscribes to logical replication ({names}), and what it brings counts as written: "
+        f"ALTER SUBSCRIPTION ... DISABLE there while you look"
+    )
+
+
 def clock(at: datetime) -> str:
     """Write an instant as ``07:14:09 UTC``."""
     return f"{at:%H:%M:%S} UTC"

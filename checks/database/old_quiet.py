@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from cutover.evidence import Evidence
 from cutover.observations.traffic import DatabaseReading
 from cutover.plan import Plan
 
-from ._reading import NO_DATABASE, clock, configured, verified_state, written
+from ._reading import NO_DATABASE, clock, configured, replicated, verified_state, written
 
 
 @check(title="no rows are written on old any more", severity=Severity.BLOCKER, phases=(Phase.WATCH,))
@@ -36,6 +36,9 @@ def old_quiet(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome
     limit = plan.gate.max_old_writes
     measured: dict[str, Any] = {"rows": found.total, "limit": limit, "since": state.old.at}
     measured |= {"tables": {table: rows.total for table, rows in sorted(found.rows.items())}}
+    last_read = evidence.current(DatabaseReading, "old")
+    unwatched = last_read.unwatched if last_read is not None else ()
+    measured |= {"unwatched_schemas": list(unwatched)} if unwatched else {}
     newest = _newest(evidence)
     measured |= {"newest": newest} if newest else {}
     since = f"since {state.how} at {clock(state.old.at)}"
@@ -43,14 +46,19 @@ def old_quiet(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome
         last = f"; newest rows: {', '.join(f'{column} {value}' for column, value in newest.items())}" if newest else ""
         yield failed(
             "old",
-            f"{found.total} rows were written on old {since} ({found.told()}){last}",
+            f"{found.total} rows were written on old {since} ({found.told()}){last}{replicated(evidence, 'old')}",
             fix="cutover fence",
             **measured,
         )
     elif found.unknown:
         yield unknown("old", f"not known to be quiet {since}: {found.unknown}", **measured)
     else:
-        yield passed("old", f"{found.total} rows were written on old {since} (limit {limit})", **measured)
+        beside = f"; not counted: schemas {_few(unwatched)}, not in [database] schemas" if unwatched else ""
+        yield passed("old", f"{found.total} rows were written on old {since} (limit {limit}){beside}", **measured)
+
+
+def _few(schemas: Sequence[str]) -> str:
+    return ", ".join(schemas[:3]) + (" and more" if len(schemas) > 3 else "")
 
 
 def _newest(evidence: Evidence) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from cutover.check import Outcome, Phase, Severity, check, failed, passed, skipped, unknown
+from cutover.check import Outcome, Phase, Severity, check, failed, passed, skipped, unknown, warned
 from cutover.evidence import Evidence
 from cutover.observations.traffic import DatabaseReading
 from cutover.plan import Plan
@@ -48,3 +48,11 @@ def reachable(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome
                 )
             else:
                 yield passed(side, f"PostgreSQL {version}, database {reading.database}, {tables} tables", tables=tables)
+            if reading.unwatched and side == "old":
+                schemas = ", ".join(reading.unwatched)
+                yield warned(
+                    f"{side} schemas",
+                    f"tables are written in schemas that [database] schemas does not name: {schemas}. Nobody would see "
+                    "what old takes there: add them, or know them to be no data of users",
+                    schemas=list(reading.unwatched),
+                )

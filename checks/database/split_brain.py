@@ -10,7 +10,7 @@ from cutover.check import Outcome, Phase, Severity, check, failed, passed, skipp
 from cutover.evidence import Evidence
 from cutover.plan import Plan
 
-from ._reading import ALARM, NO_DATABASE, ONE_FOR_BOTH, Since, clock, configured, verified_state, written
+from ._reading import ALARM, NO_DATABASE, ONE_FOR_BOTH, Since, clock, configured, replicated, verified_state, written
 
 
 @check(title="only one of the two databases takes writes", severity=Severity.BLOCKER, phases=(Phase.WATCH,))
@@ -49,7 +49,7 @@ def split_brain(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outco
         yield failed(
             subject,
             f"both databases took writes {since}: old {old.total} rows ({old.told()}), new {new.total} rows "
-            f"({new.told()}); both at the latest from {clock(began)}",
+            f"({new.told()}); both at the latest from {clock(began)}{replicated(evidence, 'old')}",
             fix=ALARM,
             **measured,
         )

@@ -142,6 +142,8 @@ class DatabaseReading(Observation):
         tables: user tables of ``schemas`` minus ``exclude``.
         newest: ``table.column`` -> newest value as text, for ``[database] newest``.
         in_recovery: a standby: its counters are not the primary's.
+        subscriptions: enabled logical subscriptions: what they bring is counted as written here, too.
+        unwatched: schemas that are not the plan's and hold tables that were written: their writes are not counted.
         open: those of ``tables`` to which an open or prepared transaction writes: it is counted when it ends.
     """
 
@@ -161,6 +163,8 @@ class DatabaseReading(Observation):
     round_trip: float = 0.0
     endpoint: str = ""
     open: tuple[str, ...] = ()
+    subscriptions: tuple[str, ...] = ()
+    unwatched: tuple[str, ...] = ()
 
     @property
     def subject(self) -> tuple[str, ...]:

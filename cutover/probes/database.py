@@ -68,6 +68,22 @@ SELECT DISTINCT l.relation::int8
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+_SUBSCRIPTIONS = """
+SELECT subname FROM pg_subscription
+ WHERE subenabled AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1
+"""
+
+_UNWATCHED = """
+SELECT s.schemaname
+  FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND NOT s.schemaname = ANY(%(schemas)s)
+   AND NOT s.schemaname || '.' || s.relname = ANY(%(exclude)s)
+   AND s.schemaname NOT LIKE 'pg\\_temp\\_%%'
+ GROUP BY 1 HAVING sum(s.n_tup_ins + s.n_tup_upd + s.n_tup_del) > 0
+ ORDER BY sum(s.n_tup_ins + s.n_tup_upd + s.n_tup_del) DESC, 1
+ LIMIT 20
+"""
+
 _IDENTITY = """
 SELECT current_database(), pg_is_in_recovery(),
        (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()),
@@ -175,9 +191,8 @@ def read_counters(connection: _Connection, side: str, database: Database, clock:
     name, in_recovery, stats_reset, cluster_reset, may_identify, may_timeline = _row(connection, _IDENTITY)
     identifier = _row(connection, "SELECT system_identifier::text FROM pg_control_system()")[0] if may_identify else ""
     timeline = _row(connection, "SELECT timeline_id FROM pg_control_checkpoint()")[0] if may_timeline else 0
-    rows = connection.execute(
-        _TABLES, {"schemas": list(database.schemas), "exclude": qualified(database.exclude, database.schemas)}
-    ).fetchall()
+    wanted = {"schemas": list(database.schemas), "exclude": qualified(database.exclude, database.schemas)}
+    rows = connection.execute(_TABLES, wanted).fetchall()
     tables = tuple(TableWrites(*row) for row in rows)
     held = {row[0] for row in connection.execute(_OPEN).fetchall()}
     return DatabaseReading(
@@ -195,6 +210,8 @@ def read_counters(connection: _Connection, side: str, database: Database, clock:
         newest=_newest(connection, database),
         in_recovery=in_recovery,
         endpoint=_endpoint(connection),
+        subscriptions=tuple(row[0] for row in connection.execute(_SUBSCRIPTIONS).fetchall()),
+        unwatched=tuple(row[0] for row in connection.execute(_UNWATCHED, wanted).fetchall()),
         open=tuple(table.table for table in tables if table.relation in held),
     )
 

@@ -344,6 +344,20 @@ def test_reachable() -> None:
     assert Story(make_plan({"gate": {"writes": "none"}})).round(0).only(check).status is SKIP
 
 
+def test_what_the_counters_cannot_tell_is_told_beside_them() -> None:
+    story = night((0, 10, 0), (400, 10, 0))
+    more = {"unwatched": ("tenant_a",), "subscriptions": ("back",)}
+    for at, old, new in ((430, 10, 3), (460, 12, 4)):
+        story.round(at, authority(at, reply(a(NEW))), reading(at, "old", old, **more), reading(at, "new", new))
+        said = story.only("database.old-quiet").message
+        if old == 10:
+            assert "not counted: schemas tenant_a" in said
+        else:
+            assert "subscribes to logical replication (back)" in said
+            assert "(back)" in story.only("database.split-brain").message
+    assert "tenant_a" in story.said("database.reachable", WARN)
+
+
 def test_one_database_given_for_both_sides_is_a_mistake_and_no_alarm() -> None:
     one = {"system_identifier": "one", "endpoint": "a"}
     story = night()

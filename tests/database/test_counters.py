@@ -239,6 +239,22 @@ def test_a_new_side_made_from_the_disks_of_old_is_another_database() -> None:
         assert (fold.written("new", first["new"].at).total, fold.written("new", first["new"].at).unknown) == (3, "")
 
 
+def test_what_the_counters_cannot_tell_is_said(make_database: MakeDatabase) -> None:
+    """Tenants in schemas of their own, and rows that a way back by replication brings."""
+    url = make_database(SHOP)
+    settled(url, "create schema tenant_a", "create table tenant_a.orders (id int)", "create schema empty")
+    assert old_of(plan_for(url)).unwatched == ()
+    settled(url, "insert into tenant_a.orders values (1)", "create table empty.t ()", "create temp table mine (id int)")
+    settled(url, "create subscription back connection 'host=127.0.0.1 port=1' publication p with (connect = false)")
+    seen = old_of(plan_for(url))
+    assert (seen.unwatched, seen.subscriptions) == (("tenant_a",), ())
+    settled(url, "alter subscription back enable")
+    assert old_of(plan_for(url)).subscriptions == ("back",)
+    assert old_of(plan_for(url, schemas=["public", "tenant_a"])).unwatched == ()
+    settled(url, "alter subscription back disable", "alter subscription back set (slot_name = none)")
+    settled(url, "drop subscription back")
+
+
 def copy_disks(old: Postgres, new: Postgres) -> None:
     """Put a stopped cluster's data under another one, which keeps its port."""
     for name in ("base", "global", "pg_xact", "pg_multixact", "pg_wal", "pg_subtrans", "pg_stat"):

@@ -1,5 +1,7 @@
 """What ``database.fence`` and ``database.baseline`` conclude."""
 
+
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -21,7 +21,13 @@ LONG_CONNECTIONS = (
 )
 
 STEADY_INTERVALS = 10
-"""How many rounds a share that fails is told of."""
+"""Of how many rounds at most a share that fails is told."""
+
+STEADY_REQUESTS = 500
+"""So many tell a tenth within a point or two: of a busy site, nothing from before is needed."""
+
+STEADY_WIDTH = 0.01
+"""Between the least and the most that a share can be, our own requests taken away."""
 
 
 @check(title="users have left the old side", severity=Severity.BLOCKER, phases=(Phase.WATCH,))
@@ -124,11 +130,14 @@ class _Share:
         return _Counted(known_old, max(known_new, key=lambda x: x.low))
 
     def _steadier(self, counted: _Counted) -> _Counted:
-        """Return some rounds in place of few: in a short stretch our own requests weigh too much."""
-        longer = self._counted(self._now - STEADY_INTERVALS * self._plan.gate.interval)
-        if longer is None or longer.start >= counted.start or longer.share_low <= self._limit:
-            return counted
-        return longer
+        """Return as many rounds as are needed for a steady share: in a few requests our own weigh too much."""
+        for rounds in range(1, STEADY_INTERVALS + 1):
+            if counted.requests >= STEADY_REQUESTS and counted.share_high - counted.share_low <= STEADY_WIDTH:
+                break
+            longer = self._counted(self._now - rounds * self._plan.gate.interval)
+            if longer is not None and longer.start < counted.start and longer.share_low > self._limit:
+                counted = longer
+        return counted
 
     def _recent(self) -> bool:
         """Tell whether the readings are of the present: yesterday's share says nothing of today's."""

@@ -238,6 +238,13 @@ def test_the_share_of_a_small_site_does_not_swing_with_chance() -> None:
         assert found.measured["share"] == pytest.approx(0.1, abs=0.01)
 
 
+def test_the_share_of_a_busy_site_is_that_of_now() -> None:
+    watch = Watch(plan_of()).rounds(12, old=20_000, new=1000)
+    watch.rounds(3, old=2000, new=18_000)
+    assert watch.requests.status is FAIL
+    assert watch.requests.measured["share"] == pytest.approx(0.1, abs=0.02)
+
+
 def test_users_who_left_are_no_part_of_a_share_that_still_fails() -> None:
     watch = Watch(plan_of()).rounds(12, old=500, new=500)
     watch.rounds(11, old=20, new=980)

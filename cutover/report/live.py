@@ -240,4 +240,5 @@ def _missing_lines(judged: Judged, now: datetime) -> list[RenderableType]:
                 lines.append(Text(f"{MARKS[status]} {clean(finding.subject)}: {clean(finding.message)}{until}", style))
     if len(lines) > _ROWS:
         lines = [*lines[:_ROWS], Text(f"... and {len(lines) - _ROWS} more: cutover status", "dim")]
-    return lines or [Text("nothing is missing but time", "green")]
+    converged = judged.verdict == Verdict.CONVERGED.value
+    return lines or [Text("nothing is missing: cutover done" if converged else "nothing is missing but time", "green")]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cutover.reconcile.asked import Asked
+from cutover.reconcile.carried import CarriedRow
 from cutover.reconcile.cells import Cells, is_symbolic
 from cutover.reconcile.columns import (
     Merged,
@@ -90,6 +91,10 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
     if misfit is not None:
         return (_with_choice(context, start, misfit),)
     if not table.key:
+        earlier = context.facts.carried.keyless.get(table.name)
+        if earlier is not None:
+            message = f"the apply of {earlier} wrote to this table without key: which rows it wrote cannot be told"
+            return (start.conflict("keyless_applied", message),)
         return _keyless(start)
     judged = _judge(context, start)
     return (_with_choice(context, start, judged),)
@@ -217,6 +222,9 @@ def _inserted(context: Context, start: Judged) -> Judged:
     if partner is not None:
         start = replace(start, new_key=partner.key if partner.key != own else None)
         pre = context.asked.row(Side.NEW, table, partner.key)
+        carried = context.facts.carried.inserted.get((table.name, own))
+        if carried is not None and partner.by == carried.by:
+            return _carried(start, carried, pre)
         if pre is None:
             return replace(start, pre=None, post=None).conflict("same_entity_gone", "new no longer has that row")
         return _both_inserted(context, replace(start, pre=pre, new_kind="insert"), pre, original, entity=partner.by)
@@ -234,6 +242,27 @@ def _inserted(context: Context, start: Judged) -> Judged:
     if context.asked.base_row(table, key) is not None:
         return start.conflict("key_in_base", f"its key becomes {', '.join(key)}, a row that base had already")
     return _both_inserted(context, start, pre, original)
+
+
+def _carried(start: Judged, carried: CarriedRow, pre: Row | None) -> Judged:
+    """Judge a row that an earlier apply wrote: what became of it in new since then is new's."""
+    start = replace(start, pre=pre, post=pre, new_kind="" if pre is None else "insert")
+    cells = start.old or ()
+    differs = tuple(
+        column
+        for column, place in start.table.places.items()
+        if column in carried.values and column not in start.table.key and cells[place] != carried.values[column]
+    )
+    if differs:
+        message = f"{carried.by}, and old's row has changed since: {', '.join(differs)}"
+        return start.conflict("changed_since_apply", message, columns=differs)
+    return replace(
+        start,
+        decision=Decision.ALREADY_PRESENT,
+        outcome="" if pre is None else "kept",
+        alive=pre is not None,
+        rules=(carried.by,),
+    )
 
 
 def _insert(context: Context, start: Judged, decision: Decision) -> Judged:
@@ -363,6 +392,10 @@ def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
     lost = _dropped_only_old(context, start)
     if isinstance(lost, Judged):
         return lost
+    adding = context.facts.carried.added.get((table.name, start.change.key))
+    if adding is not None and cells != new:
+        message = f"what old added was added by the apply of {adding}: a second time would be once too often"
+        return start.conflict("added_already", message, columns=mine.real)
     soft = _soft_delete(context, start, base, new, mine, theirs)
     if isinstance(soft, Judged):
         return soft

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from cutover.errors import CutoverError
+from cutover.reconcile.carried import NOTHING, Carried
 from cutover.reconcile.model import Key, Schema, Table, TableName
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Facts:
         clock_skew: seconds by which the two databases' clocks may differ.
         base_later: tables whose base is younger than the copy, with the reason: what old wrote in between looks as if
             new had deleted it.
+        carried: what earlier applies wrote into new.
     """
 
     base_later: Mapping[TableName, str] = field(default_factory=dict)
@@ -134,6 +136,7 @@ class Facts:
     sequence_slack: int = 0
     clock_skew: float = 0.0
     misfits: Mapping[tuple[TableName, str], Collection[str]] = field(default_factory=dict)
+    carried: Carried = NOTHING
 
     def kind(self, table: TableName) -> BaseKind:
         """Return the kind of a table's base."""

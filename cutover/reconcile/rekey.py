@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cutover.reconcile.asked import Asked, Values
+from cutover.reconcile.carried import Carried
 from cutover.reconcile.cells import Cell, Cells, NewId
 from cutover.reconcile.model import Change, Key, Row, Schema, Side, Table, TableName
 from cutover.reconcile.policy import Choice, Facts, Rules
@@ -89,13 +90,13 @@ def identify(
         if change.base is None
         and change.old is not None
         and change.base_known
-        and _may_be_mapped(schema, change, rules, siblings)
+        and (_may_be_mapped(schema, change, rules, siblings) or (change.table, change.key) in facts.carried.inserted)
     ]
     refused_tables = _incomplete(schema, (change for _, change in inserts), facts)
     _ask_siblings(schema, inserts, siblings, asked)
     before: dict[TableName, dict[str, NewId | str]] = {}
     for _ in range(_ROUNDS):
-        step = _Round(schema, held, asked, rules, before, siblings)
+        step = _Round(schema, held, asked, rules, before, siblings, facts.carried)
         step.run(inserts)
         if step.ids == before:
             return Identities(step.ids, step.partners, frozenset(step.present), step.refused, refused_tables)
@@ -178,7 +179,9 @@ class _Round:
         rules: Rules,
         before: IdMap,
         siblings: Mapping[TableName, tuple[Table, ...]],
+        carried: Carried,
     ) -> None:
+        self._carried = carried
         self._schema = schema
         self._held = held
         self._asked = asked
@@ -285,6 +288,9 @@ class _Round:
         decided = self._rules.decisions.get((table.name, change.key))
         if decided is not None and decided.choice is Choice.SAME:
             return Partner(decided.new_key or change.key, "decision")
+        carried = self._carried.inserted.get((table.name, change.key))
+        if carried is not None:
+            return Partner(carried.key, carried.by)
         found: dict[Key, str] = {}
         for columns in self._rules.same_entity.get(change.table, ()):
             values = self._entity_values(table, columns, cells)

@@ -19,6 +19,7 @@ from cutover.reconcile.accounting import account, conflict_rows, sums
 from cutover.reconcile.applysql import seal_with_sql
 from cutover.reconcile.bundle import DatabaseMeta, MappedId, Meta, TableMeta
 from cutover.reconcile.bundlefile import MANIFEST, Bundle, BundleWriter
+from cutover.reconcile.carried import read_carried
 from cutover.reconcile.cells import NewId
 from cutover.reconcile.decisions import Line, Settled, read_decisions, settle, write_decisions
 from cutover.reconcile.fit import misfits
@@ -148,7 +149,11 @@ def reconcile(
             accept_inferred_deletes=request.accept_inferred_deletes,
             decisions=settled.decided,
         )
-        facts = replace(facts_of(sources, schema, diffs), misfits=misfits(sources, schema, changes))
+        facts = replace(
+            facts_of(sources, schema, diffs),
+            misfits=misfits(sources, schema, changes),
+            carried=read_carried(sources.new),
+        )
         result = merge(schema, changes, lookup, rules, facts)
         summary = _summary(request, clock, writer, sources, schema, diffs, result, facts, settled)
         meta = _meta(request, clock, writer, sources, schema, diffs, facts, continues)

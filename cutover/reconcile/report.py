@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from cutover.reconcile.accounting import CLASSES, text_key
-from cutover.reconcile.cells import Cell, NewId, show
+from cutover.reconcile.cells import Cell, Cells, NewId, show
 from cutover.reconcile.judged import Judged
 from cutover.reconcile.merge import MergeResult
 from cutover.reconcile.model import Decision
@@ -92,7 +92,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], numbers: int = 0
 def _sums(summary: Summary) -> Iterator[str]:
     yield "<h2>Every change, in exactly one class</h2>\n"
     heads = ["table", "base", "old + / ~ / &minus;", "new + / ~ / &minus;"]
-    heads += [name.value.replace("_", " ") for name in CLASSES] + ["new kept", "new merged", "new overwritten"]
+    heads += ["new overwritten", *(name.value.replace("_", " ") for name in CLASSES), "new kept", "new merged"]
     rows = []
     for each in summary.tables:
         over = f"<span class=\"bad\">{each.overwritten}</span>" if each.overwritten else "0"
@@ -102,7 +102,7 @@ def _sums(summary: Summary) -> Iterator[str]:
         kind = summary.base_kinds.get(each.table)
         rows.append([
             _e(each.table), "" if kind is None else kind.value, " / ".join(map(str, each.old)),
-            " / ".join(map(str, each.new)), *cells, str(each.kept), str(each.merged), over,
+            " / ".join(map(str, each.new)), over, *cells, str(each.kept), str(each.merged),
         ])
     yield from _table(heads, rows, len(heads) - 2)
 
@@ -111,7 +111,9 @@ def _conflicts(summary: Summary) -> Iterator[str]:
     conflicts = summary.conflicts
     if not conflicts:
         return
-    yield f"<h2>Conflicts ({len(conflicts)})</h2>\n<p>Decide in <code>decisions.toml</code>.</p>\n"
+    yield f"<h2>Conflicts ({len(conflicts)})</h2>\n<p>Decide in <code>decisions.toml</code>: "
+    yield "<code>take = &quot;old&quot;</code> or <code>take = &quot;new&quot;</code> for each, then "
+    yield f"<code>cutover reconcile --bundle {_e(summary.bundle)}</code>.</p>\n"
     reasons = Counter((str(each.table.name), each.reason) for each in conflicts)
     yield from _table(["table", "reason", "rows"], ([_e(t), _e(r), str(n)] for (t, r), n in reasons.most_common()), 1)
     for place, each in enumerate(worst(conflicts, SHOWN)):
@@ -159,15 +161,35 @@ def _listing(title: str, note: str, found: list[Judged], details: str) -> Iterat
         for each in found[:SHOWN]
     )
     yield from _table(["table", "key", "columns", details, "why"], rows)
+    yield from _more(found)
+
+
+def _more(found: list[Judged]) -> Iterator[str]:
     if len(found) > SHOWN:
         yield f"<p>and {len(found) - SHOWN} more in <code>accounted.jsonl</code></p>\n"
 
 
 def _merged(result: MergeResult) -> Iterator[str]:
     found = [each for each in result.judged if each.decision is Decision.MERGED]
-    yield from _listing(
-        "Merged by column", "Both sides changed the row, in different columns or by a rule.", found, "rules"
+    if not found:
+        return
+    yield f"<h2>Merged by column ({len(found)})</h2>\n"
+    yield "<p>Both sides changed the row, in different columns or by a rule.</p>\n"
+    rows = (
+        [_e(each.table.name), _e(_cut(", ".join(text_key(each.table, each.change.key)))),
+         _e(", ".join(_taken(each, each.pre, each.post))), _e(", ".join(_taken(each, each.change.base, each.pre))),
+         _e("; ".join(each.rules) or "different columns")]
+        for each in found[:SHOWN]
     )
+    yield from _table(["table", "key", "from old", "from new", "by"], rows)
+    yield from _more(found)
+
+
+def _taken(each: Judged, before: Cells | None, after: Cells | None) -> Iterator[str]:
+    """Yield the columns in which a row differs from what it was."""
+    for column, place in each.table.places.items():
+        if after is not None and before is not None and before[place] != after[place]:
+            yield column
 
 
 def _dropped(result: MergeResult) -> Iterator[str]:

@@ -139,3 +139,17 @@ def test_what_was_undone_is_merged_anew(night: Night) -> None:
     night.apply(again)
     assert rows(night.urls.new, "select count(*) from orders where note = 'from old'") == [(1,)]
     assert rows(night.urls.new, "select visits from users where id = 1") == [(8,)]
+
+
+def test_a_conflict_decided_after_the_apply_is_all_that_is_written(night: Night) -> None:
+    first = night.merge()
+    night.apply(first)
+    held = night.held()
+    path = first.bundle / "decisions.toml"
+    assert path.read_text().count('take = ""') == 1
+    path.write_text(path.read_text().replace('take = ""', 'take = "old"'))
+    second = reconcile(OPTIONS, night.urls, Request(folder=night.folder, bundle=first.bundle))
+    night.apply(second)
+    assert rows(night.urls.new, "select name from users where id = 2") == [("Robert",)]
+    run(night.urls.new, "update users set name = 'Bobby' where id = 2")
+    assert night.held() == held

@@ -105,6 +105,14 @@ def test_nothing_hostile_gets_through(urls: Urls, tmp_path: Path) -> None:
     assert "\x1b[1m" in red
 
 
+def test_the_page_says_which_columns_each_side_gave(urls: Urls, tmp_path: Path) -> None:
+    with psycopg.connect(urls.new) as connection:
+        connection.execute("UPDATE users SET email = 'bob@new' WHERE id = 2")
+    page = (reconcile(OPTIONS, urls, Request(folder=tmp_path)).bundle / "report.html").read_text(encoding="utf-8")
+    assert "<td>public.users</td><td>2</td><td>name</td><td>email</td><td>different columns</td>" in page
+    assert "take = &quot;old&quot;" in page
+
+
 def test_the_text_names_sums_conflicts_and_the_next_command(urls: Urls, tmp_path: Path) -> None:
     result = reconcile(OPTIONS, urls, Request(folder=tmp_path))
     text = render_text(result.summary)

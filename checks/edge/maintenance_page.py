@@ -59,9 +59,7 @@ def _name(evidence: Evidence, name: str, seen: Sequence[UserPathSeen], now: date
         yield unknown(host, f"{_addresses(unseen)} could not be looked at: {reason}", name=name)
     elif not (old and last is not None):
         ago = f"; last seen {say_instant(last, now)}" if last is not None else ""
-        yield passed(
-            host, f"no maintenance page in {len(seen)} requests through {_addresses(seen)}{ago}", name=name
-        )
+        yield passed(host, f"no maintenance page in {len(seen)} requests through {_addresses(seen)}{ago}", name=name)
 
 
 def _leads_to_old(evidence: Evidence, one: UserPathSeen) -> bool:

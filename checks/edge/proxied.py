@@ -11,9 +11,7 @@ from cutover.evidence import Evidence
 from cutover.plan import Plan
 
 
-@check(
-    title="whether a proxy hides the origin from DNS", severity=Severity.INFO, phases=(Phase.PREFLIGHT, Phase.WATCH)
-)
+@check(title="whether a proxy hides the origin from DNS", severity=Severity.INFO, phases=(Phase.PREFLIGHT, Phase.WATCH))
 def proxied(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome]:
     """Say which names are behind Cloudflare.
 

@@ -31,9 +31,7 @@ def _compared(plan: Plan, evidence: Evidence, name: str, path: str) -> Outcome:
         return unknown(subject, old if isinstance(old, str) else str(new), name=name)
     told = f"old {_told(old)}, new {_told(new)}"
     if (old.status, old.kind_of) != (new.status, new.kind_of):
-        return failed(
-            subject, f"the sides differ: {told}", name=name, old_status=old.status, new_status=new.status
-        )
+        return failed(subject, f"the sides differ: {told}", name=name, old_status=old.status, new_status=new.status)
     if new.status >= 500:
         return failed(subject, f"both sides fail: {told}", name=name, old_status=old.status, new_status=new.status)
     return passed(subject, f"alike: {_told(new)}", name=name, old_status=old.status, new_status=new.status)

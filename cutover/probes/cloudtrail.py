@@ -114,9 +114,7 @@ def observe(
         trouble = access.explain(error, ACTION)
         if reading.pages == 0:
             return [
-                ProbeFailed(
-                    at=now, probe="cloudtrail", about=name, error=trouble.error, permission=trouble.permission
-                )
+                ProbeFailed(at=now, probe="cloudtrail", about=name, error=trouble.error, permission=trouble.permission)
                 for name in owners
             ]
         reading.unread = trouble.error
@@ -151,9 +149,7 @@ def untold(changes: Iterable[TrailChange], owners: Collection[str], since: datet
 
 def _had_sibling(key: RecordKey, change: TrailChange, first: Mapping[RecordKey, TrailChange]) -> bool:
     return any(
-        other != key
-        and other[:3] == key[:3]
-        and (earliest.action != "CREATE" or earliest.at < change.at)
+        other != key and other[:3] == key[:3] and (earliest.action != "CREATE" or earliest.at < change.at)
         for other, earliest in first.items()
     )
 
@@ -228,9 +224,7 @@ def _events(access: Access, reading: Reading, start: datetime, end: datetime) ->
         token = {"NextToken": page["NextToken"]}
 
 
-def _take(
-    event: Mapping[str, Any], reading: Reading, wanted: Collection[str], ignored_zones: Collection[str]
-) -> None:
+def _take(event: Mapping[str, Any], reading: Reading, wanted: Collection[str], ignored_zones: Collection[str]) -> None:
     try:
         detail = _small(json.loads(event["CloudTrailEvent"]))
         if detail.get("errorcode"):

@@ -177,9 +177,7 @@ def _kept(exchange: Exchange, header: str) -> str:
     return exchange.header(header)[:1000]
 
 
-async def _observe_side(
-    asking: Asking, name: str, side: str, addresses: SideAddresses
-) -> list[OriginSeen | PathSeen]:
+async def _observe_side(asking: Asking, name: str, side: str, addresses: SideAddresses) -> list[OriginSeen | PathSeen]:
     trust = asking.trust(name, side)
     ready = await _side(asking, name, side, addresses)
     if ready.unreachable is not None:
@@ -193,9 +191,7 @@ async def _observe_side(
     paths = dict.fromkeys(
         [*asking.plan.origin_of(name, "old").paths, *asking.plan.origin_of(name, "new").paths, deep_path(name)]
     )
-    followed = await asyncio.gather(
-        *(_path(asking, ready, ready.endpoints[answering], path, trust) for path in paths)
-    )
+    followed = await asyncio.gather(*(_path(asking, ready, ready.endpoints[answering], path, trust) for path in paths))
     return [*direct, *followed]
 
 

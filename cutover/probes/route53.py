@@ -114,9 +114,7 @@ def _ids(
 class _Probe:
     """One run: what was seen so far, and zones already read."""
 
-    def __init__(
-        self, way: Access, now: Callable[[], datetime], delegated: Mapping[str, set[str]]
-    ) -> None:
+    def __init__(self, way: Access, now: Callable[[], datetime], delegated: Mapping[str, set[str]]) -> None:
         self.seen: list[Observation] = []
         self._way = way
         self._now = now
@@ -224,9 +222,7 @@ class _Probe:
                 return
             status, submitted_at = self._statuses[change_id]
             self.seen.append(
-                ChangeStatus(
-                    at=self._now(), name=name, change_id=change_id, status=status, submitted_at=submitted_at
-                )
+                ChangeStatus(at=self._now(), name=name, change_id=change_id, status=status, submitted_at=submitted_at)
             )
 
     def _fail(self, probe: str, name: str, error: Exception, action: str) -> None:

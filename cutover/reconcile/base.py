@@ -144,8 +144,7 @@ class DumpReader:
         self._expressions = expressions
         present = {column.name for column in raw.columns}
         self._select = [
-            sql.Identifier(column.name) if column.name in present else sql.SQL("NULL")
-            for column in table.columns
+            sql.Identifier(column.name) if column.name in present else sql.SQL("NULL") for column in table.columns
         ]
         self.extent = tuple(-(-(section.end - section.start) // BLOCK) for section in sections)
         self.size = sum(section.end - section.start for section in sections)
@@ -273,9 +272,7 @@ class DumpReader:
     def _shown(self, leaf: int, raw: bytes, select: Sequence[sql.Composable]) -> list[Row]:
         if not raw:
             return []
-        query = sql.SQL("SELECT {} FROM {} ORDER BY ord").format(
-            sql.SQL(", ").join(select), self._typed(leaf, raw)
-        )
+        query = sql.SQL("SELECT {} FROM {} ORDER BY ord").format(sql.SQL(", ").join(select), self._typed(leaf, raw))
         rows: list[Row] = self._ask(query, binary=False)
         return rows
 
@@ -306,4 +303,3 @@ def _unescape(match: re.Match[str]) -> str:
     if body[0] == "x" and len(body) > 1:
         return chr(int(body[1:], 16))
     return _NAMED.get(body, body)
-

@@ -251,14 +251,12 @@ def read_catalogue(database: Database, schemas: Iterable[str]) -> Catalogue:
     """
     wanted = list(schemas)
     present = {
-        row["nspname"]
-        for row in database.dicts("SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)", [wanted])
+        row["nspname"] for row in database.dicts("SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)", [wanted])
     }
     unusable = [
         row["nspname"]
         for row in database.dicts(
-            "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)"
-            " AND NOT has_schema_privilege(oid, 'USAGE')",
+            "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s) AND NOT has_schema_privilege(oid, 'USAGE')",
             [wanted],
         )
     ]

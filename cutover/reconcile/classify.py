@@ -105,7 +105,7 @@ def _refused_table(context: Context, table: Table) -> tuple[str, str] | None:
     if names and names <= set(table.columns_only_old):
         return "no_table", "new has no such table"
     if must_be_decided(table):
-        return "undecided_kind", f"{table.kind_from}: say [[database.table]] kind = \"merge\", \"queue\" or \"ignore\""
+        return "undecided_kind", f'{table.kind_from}: say [[database.table]] kind = "merge", "queue" or "ignore"'
     if table.name in context.facts.base_later:
         return "base_later", context.facts.base_later[table.name]
     refusal = context.identities.refused_tables.get(table.name)
@@ -272,8 +272,14 @@ def _insert(context: Context, start: Judged, decision: Decision) -> Judged:
     post = result_row(start.table, None, {}, start.old)
     if lost:
         return replace(
-            start, decision=Decision.SKIPPED, post=post, writes=True, reason="no_column", columns=lost,
-            message=f"{', '.join(lost)} is given up by rule", rules=_names(context, start, lost),
+            start,
+            decision=Decision.SKIPPED,
+            post=post,
+            writes=True,
+            reason="no_column",
+            columns=lost,
+            message=f"{', '.join(lost)} is given up by rule",
+            rules=_names(context, start, lost),
         )
     return replace(start, decision=decision, post=post, writes=True)
 
@@ -338,9 +344,7 @@ def _both_inserted(context: Context, start: Judged, new: Row, original: Row, *, 
     merged = _merger(context, start, None, new, entity=bool(entity)).merge(mine, theirs)
     if merged.why is not None:
         # the plan says that the two are one thing: others may refer to it while its columns wait
-        return replace(
-            start.conflict(*merged.why, columns=merged.contested), alive=bool(entity), new_key=start.new_key
-        )
+        return replace(start.conflict(*merged.why, columns=merged.contested), alive=bool(entity), new_key=start.new_key)
     judged = _outcome(start, merged, theirs=Touched(theirs.real, theirs.noise), lost=lost)
     if entity:
         judged = replace(
@@ -428,7 +432,9 @@ def _identity_columns(table: Table, touched: Touched) -> tuple[str, ...]:
     once = {
         column.name
         for column in table.columns
-        if volatile_default(column.default) and column.name not in table.updated_at and column.name not in table.key
+        if volatile_default(column.default)
+        and column.name not in table.updated_at
+        and column.name not in table.key
         and (column.name.lower() in _BORN or column.type == "uuid")
     }
     return tuple(column for column in touched.real if column in once)

@@ -381,4 +381,3 @@ def _by_text(unique: Unique) -> bool:
 def _missing(key: ForeignKey, values: Values, because_of: tuple[str, ...]) -> _Why:
     message = f"{', '.join(key.columns)} refers to {key.to_table} {', '.join(values)}, which will not be in the result"
     return _Why("dependent", message, because_of, key.columns)
-

@@ -126,8 +126,23 @@ def _line(entry: Mapping[str, Any], path: Path) -> Line:
     key, text = texts("key"), {each: entry.get(each) for each in ("schema", "table", "hash")}
     if key is None or not all(isinstance(value, str) for value in text.values()):
         raise CutoverError(f"{path}: an entry lacks schema, table, key or hash", "take back that edit")
-    known = {"schema", "table", "key", "hash", "new_key", "take", "same", "discard", "why", "because_of", "change",
-             "note", "columns", "absent", "null"}
+    known = {
+        "schema",
+        "table",
+        "key",
+        "hash",
+        "new_key",
+        "take",
+        "same",
+        "discard",
+        "why",
+        "because_of",
+        "change",
+        "note",
+        "columns",
+        "absent",
+        "null",
+    }
     unknown = sorted(set(entry) - known)
     line = Line(
         TableName(str(text["schema"]), str(text["table"])),
@@ -145,7 +160,7 @@ def _line(entry: Mapping[str, Any], path: Path) -> Line:
         said = f"{path}: {_name(line)}: take = {line.take!r}"
         raise CutoverError(said, 'write "old", "new" or one of them per column')
     if (line.same or line.discard) and line.take != "new":
-        raise CutoverError(f"{path}: {_name(line)}: same and discard go with take = \"new\"", "correct `take`")
+        raise CutoverError(f'{path}: {_name(line)}: same and discard go with take = "new"', "correct `take`")
     if line.same and line.discard:
         raise CutoverError(f"{path}: {_name(line)}: same or discard, not both", "keep one of them")
     return line
@@ -204,7 +219,7 @@ def _decided(line: Line, change: Change, new: Row | None, table: Table, where: P
         return Decided(Choice.DISCARD, line.hash)
     if not line.same:
         raise CutoverError(
-            f"{place}: take = \"new\" would drop a row that old inserted",
+            f'{place}: take = "new" would drop a row that old inserted',
             "say same = true (it is new's row) or discard = true (it is not wanted)",
         )
     if new is None:
@@ -212,9 +227,7 @@ def _decided(line: Line, change: Change, new: Row | None, table: Table, where: P
     return Decided(Choice.SAME, line.hash, new_key=line.new_key)
 
 
-def write_decisions(
-    bundle: str, judged: Iterable[Judged], settled: Settled | None = None
-) -> Iterator[str]:
+def write_decisions(bundle: str, judged: Iterable[Judged], settled: Settled | None = None) -> Iterator[str]:
     """Yield the file: what is open, then what was decided and held."""
     yield _HEAD.format(bundle=bundle)
     carried = {} if settled is None else {(line.table, line.key): line for line in settled.lines}

@@ -21,9 +21,7 @@ from cutover.reconcile.encodings import codec_of
 from cutover.reconcile.model import TableName
 
 _DATA_FOR = re.compile(rb"-- Data for Name: .*; Type: TABLE DATA;")
-_COPY = re.compile(
-    rb'COPY (?P<table>(?:"(?:[^"]|"")*"|[^\s"])+) (?:\((?P<columns>.*)\))? ?FROM stdin;\r?\n?$'
-)
+_COPY = re.compile(rb'COPY (?P<table>(?:"(?:[^"]|"")*"|[^\s"])+) (?:\((?P<columns>.*)\))? ?FROM stdin;\r?\n?$')
 _SETVAL = re.compile(
     rb"SELECT pg_catalog\.setval\('(?P<name>(?:[^']|'')+)', (?P<value>-?\d+), (?P<called>true|false)\);"
 )
@@ -75,16 +73,12 @@ def read_dump(path: Path, folder: Path, wanted: Callable[[TableName], bool]) -> 
     with opened(path, folder) as (stream, in_place):
         found = _Parser(path, folder, wanted, in_place=in_place).parse(stream)
     if not any(found.sections.values()):
-        raise CutoverError(
-            f"base: {path} holds no rows of the compared schemas", "make the dump without --schema-only"
-        )
+        raise CutoverError(f"base: {path} holds no rows of the compared schemas", "make the dump without --schema-only")
     return found
 
 
 class _Parser:
-    def __init__(
-        self, path: Path, folder: Path, wanted: Callable[[TableName], bool], *, in_place: bool
-    ) -> None:
+    def __init__(self, path: Path, folder: Path, wanted: Callable[[TableName], bool], *, in_place: bool) -> None:
         self._path = path
         self._folder = folder
         self._wanted = wanted

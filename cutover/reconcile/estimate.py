@@ -113,8 +113,22 @@ def estimate_since(sources: Sources, schema: Schema, changed_at: datetime) -> li
 
 _TIME_TYPES = ("timestamp with time zone", "timestamp without time zone", "timestamp(")
 _WELL_KNOWN = frozenset(
-    {"updated_at", "created_at", "inserted_at", "modified_at", "updated_on", "created_on", "updatedat", "createdat",
-     "placed_at", "last_modified", "date_created", "date_updated", "modified", "created"}
+    {
+        "updated_at",
+        "created_at",
+        "inserted_at",
+        "modified_at",
+        "updated_on",
+        "created_on",
+        "updatedat",
+        "createdat",
+        "placed_at",
+        "last_modified",
+        "date_created",
+        "date_updated",
+        "modified",
+        "created",
+    }
 )
 
 

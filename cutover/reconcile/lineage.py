@@ -94,4 +94,3 @@ def _untouched_yet_different(sources: Sources, table: Table, diff: TableDiff) ->
                 "base was taken at another moment than the copy: give the dump or copy that new was made of",
                 exit_code=4,
             )
-

@@ -84,7 +84,8 @@ def cascades(schema: Schema, judged: Sequence[Judged]) -> Mapping[int, tuple[int
         mine = [
             parents[key][values]
             for key in each.table.foreign_keys
-            if key in parents and _follows(each, key)
+            if key in parents
+            and _follows(each, key)
             and (values := plain_values(pick(each.table, each.change.base, key.columns))) is not None
             and parents[key].get(values, position) != position
         ]

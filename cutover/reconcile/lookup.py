@@ -170,9 +170,7 @@ def _answer(database: Database, query: sql.Composed, *, careful: bool = False) -
 _NO_EQUALITY = frozenset({"json", "xml", "point", "polygon", "box", "lseg", "path", "line", "circle", "jsonpath"})
 
 
-def _equal(
-    column: RawColumn, left: sql.Composable, right: sql.Composable, *, nullable: bool
-) -> sql.Composable:
+def _equal(column: RawColumn, left: sql.Composable, right: sql.Composable, *, nullable: bool) -> sql.Composable:
     """Return the type's own equality; extension types have their operators beside them, not in pg_catalog."""
     schema = column.base_type.rpartition(".")[0]
     if column.base_type in _NO_EQUALITY:
@@ -214,6 +212,5 @@ SELECT pg_get_indexdef(i.indexrelid, k.n::int, true) AS expression,
 def _select(table: Table, raw: RawTable, alias: str) -> sql.Composable:
     present: Mapping[str, object] = {column.name: column for column in raw.columns}
     return sql.SQL(", ").join(
-        sql.Identifier(alias, column.name) if column.name in present else sql.SQL("NULL")
-        for column in table.columns
+        sql.Identifier(alias, column.name) if column.name in present else sql.SQL("NULL") for column in table.columns
     )

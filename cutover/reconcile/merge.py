@@ -126,7 +126,7 @@ def _undeclared(
         first = found[0]
         message = (
             f"{first.column} = {first.value} may be {first.table} {first.value}, which gets a new id: declare"
-            f" [[database.reference]] from = \"{each.table.name}.{first.column}\", or say not_a_reference = true"
+            f' [[database.reference]] from = "{each.table.name}.{first.column}", or say not_a_reference = true'
         )
         judged[position] = each.conflict(
             "undeclared_reference", message, because_of=(f"{first.table} {first.value}",), columns=columns

@@ -256,7 +256,7 @@ class Decision(StrEnum):
 
 
 class Ask(NamedTuple):
-    """"Which rows of ``table`` have one of ``values`` in ``columns``?" (``values`` of text).
+    """Which rows of ``table`` have one of ``values`` (text) in ``columns``.
 
     With ``json_path`` the one column is a JSON document, and the value stands there below it (a number or a string).
     """

@@ -69,8 +69,13 @@ def _sums(summary: Summary) -> str:
     made = sum(each.old.total for each in summary.tables)
     rows.append([f"{made} changes of old", "", "", *total])
     heads = ["table", "old +/~/-", "new +/~/-", *(name.value.replace("_", " ") for name in CLASSES)]
-    table = tabulate(rows, headers=heads, tablefmt="simple", disable_numparse=True,
-                     colalign=("left", "right", "right", *("right" for _ in CLASSES)))
+    table = tabulate(
+        rows,
+        headers=heads,
+        tablefmt="simple",
+        disable_numparse=True,
+        colalign=("left", "right", "right", *("right" for _ in CLASSES)),
+    )
     return table + (f"\n{quiet} more table(s): no change on either side" if quiet else "")
 
 

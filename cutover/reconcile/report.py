@@ -38,7 +38,7 @@ details::details-content{content-visibility:visible;height:auto}}
 
 def render_html(summary: Summary, result: MergeResult) -> Iterator[str]:
     """Yield the report."""
-    yield "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+    yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
     yield '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
     yield "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
     yield f"<title>{_e(summary.migration)}: {summary.verdict}</title>\n<style>\n{_STYLE}</style></head><body>\n"
@@ -64,22 +64,22 @@ def _e(text: object) -> str:
 
 def _head(summary: Summary) -> Iterator[str]:
     good = "good" if summary.verdict in ("clean", "mergeable") else "bad"
-    yield f"<h1>{_e(summary.migration)}: <span class=\"{good}\">{summary.verdict}</span></h1>\n"
+    yield f'<h1>{_e(summary.migration)}: <span class="{good}">{summary.verdict}</span></h1>\n'
     yield f"<p>{summary.at:%Y-%m-%d %H:%M:%S} UTC &middot; bundle <code>{_e(summary.bundle)}</code>"
     yield f" &middot; {_e(summary.base)}</p>\n"
     conflicts = sum(each.classes.get(Decision.CONFLICT, 0) for each in summary.tables)
     changes = sum(each.old.total for each in summary.tables)
     yield f"<p>{changes} change(s) of old; {conflicts} left for people."
     if summary.overwritten:
-        yield f" <span class=\"bad\">{summary.overwritten} change(s) of new are overwritten.</span>"
-    yield f"</p>\n<p class=\"next\">Next: <code>{_e(summary.next_command)}</code></p>\n"
+        yield f' <span class="bad">{summary.overwritten} change(s) of new are overwritten.</span>'
+    yield f'</p>\n<p class="next">Next: <code>{_e(summary.next_command)}</code></p>\n'
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], numbers: int = 0) -> Iterator[str]:
     """Yield a table; the last ``numbers`` columns are numbers. Cells are HTML already."""
     heads = list(heads)
     text = len(heads) - numbers
-    yield "<div class=\"scroll\"><table><thead><tr>"
+    yield '<div class="scroll"><table><thead><tr>'
     yield "".join(f"<th{' class=n' if place >= text else ''}>{head}</th>" for place, head in enumerate(heads))
     yield "</tr></thead><tbody>\n"
     for row in rows:
@@ -95,15 +95,25 @@ def _sums(summary: Summary) -> Iterator[str]:
     heads += ["new overwritten", *(name.value.replace("_", " ") for name in CLASSES), "new kept", "new merged"]
     rows = []
     for each in summary.tables:
-        over = f"<span class=\"bad\">{each.overwritten}</span>" if each.overwritten else "0"
+        over = f'<span class="bad">{each.overwritten}</span>' if each.overwritten else "0"
         counts = [each.classes.get(name, 0) for name in CLASSES]
-        cells = [f"<span class=\"bad\">{n}</span>" if n and name is Decision.CONFLICT else str(n)
-                 for name, n in zip(CLASSES, counts, strict=True)]
+        cells = [
+            f'<span class="bad">{n}</span>' if n and name is Decision.CONFLICT else str(n)
+            for name, n in zip(CLASSES, counts, strict=True)
+        ]
         kind = summary.base_kinds.get(each.table)
-        rows.append([
-            _e(each.table), "" if kind is None else kind.value, " / ".join(map(str, each.old)),
-            " / ".join(map(str, each.new)), over, *cells, str(each.kept), str(each.merged),
-        ])
+        rows.append(
+            [
+                _e(each.table),
+                "" if kind is None else kind.value,
+                " / ".join(map(str, each.old)),
+                " / ".join(map(str, each.new)),
+                over,
+                *cells,
+                str(each.kept),
+                str(each.merged),
+            ]
+        )
     yield from _table(heads, rows, len(heads) - 2)
 
 
@@ -127,7 +137,7 @@ def _conflict(each: Judged, *, unfolded: bool) -> Iterator[str]:
     yield f" {_e(each.reason)}: {_e(each.message)}"
     if each.because_of:
         yield f" <i>because of {_e(', '.join(each.because_of))}</i>"
-    yield "</summary>\n<div class=\"scroll\"><table><thead><tr><th>column</th><th>base</th><th>old</th><th>new</th>"
+    yield '</summary>\n<div class="scroll"><table><thead><tr><th>column</th><th>base</th><th>old</th><th>new</th>'
     yield "</tr></thead><tbody>\n"
     rows = (each.change.base, each.change.old, each.new_row)
     for place, column in enumerate(each.table.columns):
@@ -156,8 +166,13 @@ def _listing(title: str, note: str, found: list[Judged], details: str) -> Iterat
         return
     yield f"<h2>{title} ({len(found)})</h2>\n<p>{note}</p>\n"
     rows = (
-        [_e(each.table.name), _e(_cut(", ".join(text_key(each.table, each.change.key)))), _e(", ".join(each.columns)),
-         _e("; ".join(each.rules)), _e(each.message)]
+        [
+            _e(each.table.name),
+            _e(_cut(", ".join(text_key(each.table, each.change.key)))),
+            _e(", ".join(each.columns)),
+            _e("; ".join(each.rules)),
+            _e(each.message),
+        ]
         for each in found[:SHOWN]
     )
     yield from _table(["table", "key", "columns", details, "why"], rows)
@@ -176,9 +191,13 @@ def _merged(result: MergeResult) -> Iterator[str]:
     yield f"<h2>Merged by column ({len(found)})</h2>\n"
     yield "<p>Both sides changed the row, in different columns or by a rule.</p>\n"
     rows = (
-        [_e(each.table.name), _e(_cut(", ".join(text_key(each.table, each.change.key)))),
-         _e(", ".join(_taken(each, each.pre, each.post))), _e(", ".join(_taken(each, each.change.base, each.pre))),
-         _e("; ".join(each.rules) or "different columns")]
+        [
+            _e(each.table.name),
+            _e(_cut(", ".join(text_key(each.table, each.change.key)))),
+            _e(", ".join(_taken(each, each.pre, each.post))),
+            _e(", ".join(_taken(each, each.change.base, each.pre))),
+            _e("; ".join(each.rules) or "different columns"),
+        ]
         for each in found[:SHOWN]
     )
     yield from _table(["table", "key", "from old", "from new", "by"], rows)
@@ -199,7 +218,7 @@ def _dropped(result: MergeResult) -> Iterator[str]:
 
 def _overwritten(result: MergeResult) -> Iterator[str]:
     found = [each for each in result.judged if each.outcome == "overwritten"]
-    yield from _listing("<span class=\"bad\">New's changes overwritten</span>", "By a rule or a decision.", found, "by")
+    yield from _listing('<span class="bad">New\'s changes overwritten</span>', "By a rule or a decision.", found, "by")
 
 
 def _ids(result: MergeResult) -> Iterator[str]:
@@ -208,8 +227,12 @@ def _ids(result: MergeResult) -> Iterator[str]:
         return
     yield f"<h2>Ids that change ({len(found)})</h2>\n<p>New ids are drawn by the apply: <code>id_map.csv</code>.</p>\n"
     rows = (
-        [_e(table), _e(old), "drawn by the apply" if isinstance(new, NewId) else _e(new),
-         result.identities.how(table, old).replace("_", " ")]
+        [
+            _e(table),
+            _e(old),
+            "drawn by the apply" if isinstance(new, NewId) else _e(new),
+            result.identities.how(table, old).replace("_", " "),
+        ]
         for table, old, new in found[:SHOWN]
     )
     yield from _table(["table", "old id", "new id", "why"], rows)

@@ -130,9 +130,7 @@ def reconcile(
     if left_over is not None:
         shutil.copyfile(left_over, writer.work / STORE)
     with (
-        open_sources(
-            urls.old, urls.new, urls.base, options, folder=writer.work, watermarks=watermarks
-        ) as sources,
+        open_sources(urls.old, urls.new, urls.base, options, folder=writer.work, watermarks=watermarks) as sources,
         ChangeStore(writer.work / STORE) as store,
     ):
         schema, diffs = read_changes(

@@ -171,4 +171,3 @@ def _taken(sides: Sequence[_Side]) -> list[Records]:
         else:
             taken.append(joined(parts))
     return taken
-

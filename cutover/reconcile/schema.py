@@ -38,9 +38,7 @@ def load_schema(old: Catalogue, new: Catalogue, base: BaseColumns | None, option
     for side, catalogue, other in (("old", old, new), ("new", new, old)):
         for schema in catalogue.missing_schemas:
             there = "neither side has it" if schema in other.missing_schemas else f"only {side} lacks it"
-            raise CutoverError(
-                f"{side} has no schema {schema!r} ({there})", "correct [database] schemas in the plan"
-            )
+            raise CutoverError(f"{side} has no schema {schema!r} ({there})", "correct [database] schemas in the plan")
     names = Names(old, new)
     excluded = {names.table(text, "[database] exclude", missing_ok=True) for text in options.exclude}
     declared = {names.table(option.name, "[[database.table]]"): option for option in options.tables}
@@ -63,7 +61,7 @@ def load_schema(old: Catalogue, new: Catalogue, base: BaseColumns | None, option
         tables[name] = table
         if table.kind is TableKind.IGNORE and table.kind_from == "plan":
             del tables[name]
-            left_out[name] = "kind = \"ignore\" in the plan: not compared and not counted"
+            left_out[name] = 'kind = "ignore" in the plan: not compared and not counted'
     tables = _with_references(tables, declared_references(options, names), left_out, warnings)
     check_rules(options, names)
     warnings.extend(_case_twins([*tables, *left_out]))
@@ -105,12 +103,12 @@ def _table(
     only_old = tuple(each for each in mine if each not in theirs)
     only_new = tuple(each for each in theirs if each not in mine)
     held = base.get(name) if base is not None else None
-    not_in_base = () if held is None else tuple(
-        each for each, column in mine.items() if each not in held and not column.generated
+    not_in_base = (
+        ()
+        if held is None
+        else tuple(each for each, column in mine.items() if each not in held and not column.generated)
     )
-    retyped = tuple(
-        each for each, column in mine.items() if each in theirs and not same_text(column, theirs[each])
-    )
+    retyped = tuple(each for each, column in mine.items() if each in theirs and not same_text(column, theirs[each]))
     if new is None:
         warnings.append(f"{name}: new has no such table: every change that old made to it is a conflict")
     elif only_old:
@@ -250,7 +248,7 @@ def _generated_key(
     if option and option.key == "generated":
         if len(key) != 1:
             raise CutoverError(
-                f"[[database.table]] {name}: key = \"generated\" needs a key of one column, not {len(key)}",
+                f'[[database.table]] {name}: key = "generated" needs a key of one column, not {len(key)}',
                 "name the generated column by match_key",
             )
         return True
@@ -287,9 +285,7 @@ def _with_references(
             why = left_out.get(missing, "it is not compared")
             warnings.append(f"[[database.reference]] {reference.name}: {missing} is left out ({why})")
             continue
-        found[reference.table] = dataclasses.replace(
-            table, foreign_keys=(*table.foreign_keys, reference)
-        )
+        found[reference.table] = dataclasses.replace(table, foreign_keys=(*table.foreign_keys, reference))
     for table in found.values():
         for key in table.foreign_keys:
             if key.to_table not in found:

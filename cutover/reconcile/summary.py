@@ -132,8 +132,12 @@ class Summary:
             "notes": list(self.notes),
             "left_out": {str(name): reason for name, reason in self.left_out.items()},
             "affected": [
-                {"table": str(each.table), "column": each.column, "owners": len(each.changes),
-                 "with_conflicts": len(each.conflicts)}
+                {
+                    "table": str(each.table),
+                    "column": each.column,
+                    "owners": len(each.changes),
+                    "with_conflicts": len(each.conflicts),
+                }
                 for each in self.owners
             ],
             "stale_decisions": self.stale,

@@ -88,5 +88,3 @@ def why_unusable(database: Database, mark: Watermark) -> str:
     if now - mark.snapshot_xmin > _HORIZON:
         return f"{now - mark.snapshot_xmin} transactions have passed: row versions cannot be told apart any more"
     return ""
-
-

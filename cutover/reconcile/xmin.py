@@ -217,5 +217,3 @@ def older_than(snapshot_xmin: int) -> sql.Composable:
     A frozen version from before the horizon may look newer: it is then judged by value, which is right too.
     """
     return sql.SQL("age(xmin) > age({})").format(sql.SQL(f"'{snapshot_xmin % 2**32}'::xid"))
-
-

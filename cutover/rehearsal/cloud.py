@@ -52,9 +52,7 @@ class Cloud:
             self._moto.stop()
             raise
         self._front.cloud = self
-        self._thread = threading.Thread(
-            target=self._front.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        )
+        self._thread = threading.Thread(target=self._front.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
         return self
 
@@ -85,9 +83,7 @@ class Cloud:
         servers = tuple(made["DelegationSet"]["NameServers"])
         return made["HostedZone"]["Id"].rpartition("/")[2], servers
 
-    def upsert(
-        self, zone_id: str, name: str, ttl: int, *addresses: str, remembered: bool = True
-    ) -> dict[str, Any]:
+    def upsert(self, zone_id: str, name: str, ttl: int, *addresses: str, remembered: bool = True) -> dict[str, Any]:
         """Point a name somewhere, as the console or the AWS command does; return the change batch.
 
         Args:

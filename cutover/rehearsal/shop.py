@@ -92,9 +92,7 @@ class Shop:
         return self._connection
 
     @staticmethod
-    async def _order(
-        connection: psycopg.AsyncConnection[tuple[object, ...]], user: int, item: str, amount: str
-    ) -> str:
+    async def _order(connection: psycopg.AsyncConnection[tuple[object, ...]], user: int, item: str, amount: str) -> str:
         async with connection.transaction():
             cursor = await connection.execute(
                 "INSERT INTO orders (user_id, item, amount) VALUES (%s, %s, %s) RETURNING id", (user, item, amount)

@@ -156,7 +156,12 @@ def variants(at: float, *found: Variant, zone: str = "Z1", name: str = NAME) -> 
 
 def edit(at: float, *values: str, ttl: int | None = 60, action: str = "UPSERT", **given: Any) -> TrailChange:
     shape: dict[str, Any] = {
-        "zone_id": "Z1", "change_id": f"C{int(at)}", "name": NAME, "rtype": "A", "set_identifier": "", **given
+        "zone_id": "Z1",
+        "change_id": f"C{int(at)}",
+        "name": NAME,
+        "rtype": "A",
+        "set_identifier": "",
+        **given,
     }
     return TrailChange(at=t(at), action=action, ttl=ttl, values=values, **shape)
 

@@ -57,9 +57,7 @@ class TestServers:
     def test_a_lame_server_fails_and_is_named(self) -> None:
         for lame, heard in (("answers REFUSED for the zone's SOA", reply(rcode="REFUSED")), ("odd", reply(aa=False))):
             story = Story()
-            story.round(
-                0, authority(0, reply(a(OLD)), heard), zone_seen(0, servers=(server(1), server(2, lame)))
-            )
+            story.round(0, authority(0, reply(a(OLD)), heard), zone_seen(0, servers=(server(1), server(2, lame))))
             said = story.said(CHECK, FAIL)
             assert "ns2.example.com" in said
             assert lame in said

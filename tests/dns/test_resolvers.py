@@ -134,7 +134,6 @@ def test_real_servers_in_a_panel(authority: Authority, unbound: Unbound) -> None
             seen = await calibrate(engine, load_panel(entries, Path()), "example.com.", "SOA")
             assert [member.dropped for member in seen.members] == [""]
 
-
     asyncio.run(run([unbound.at]))
     for address in authority.at("example.com"):
         with pytest.raises(CutoverError, match="is an authoritative server"):

@@ -93,9 +93,7 @@ def test_ttl_beyond_31_bits_is_zero_also_for_a_known_shape() -> None:
         ),
         pytest.param((f"{NAME} 3 CNAME app.example.com.",), [NAME], id="loop of one"),
         pytest.param((f"{NAME} 3 A 192.0.2.1", "other.example. 3 A 192.0.2.9"), [NAME], id="foreign record left out"),
-        pytest.param(
-            (f"{NAME} 3 CNAME b.example.", f"{NAME} 3 AAAA 2001:db8::1"), [NAME], id="other types left out"
-        ),
+        pytest.param((f"{NAME} 3 CNAME b.example.", f"{NAME} 3 AAAA 2001:db8::1"), [NAME], id="other types left out"),
     ],
 )
 def test_chain_order(lines: tuple[str, ...], owners: list[str]) -> None:

@@ -1,7 +1,5 @@
 """What ``database.fence`` and ``database.baseline`` conclude."""
 
-
-
 from __future__ import annotations
 
 from dataclasses import replace

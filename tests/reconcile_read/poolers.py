@@ -117,8 +117,12 @@ class TransactionPooler:
             if not greeting:
                 greeting = b"".join(
                     _message(b"S", name + b"\0" + value + b"\0")
-                    for name, value in ((b"server_version", b"15.0"), (b"server_encoding", b"UTF8"),
-                                        (b"client_encoding", b"UTF8"), (b"standard_conforming_strings", b"on"))
+                    for name, value in (
+                        (b"server_version", b"15.0"),
+                        (b"server_encoding", b"UTF8"),
+                        (b"client_encoding", b"UTF8"),
+                        (b"standard_conforming_strings", b"on"),
+                    )
                 )
             client.sendall(_message(b"R", struct.pack("!i", 0)) + greeting)
             client.sendall(_message(b"K", struct.pack("!ii", 7, 7)) + _message(b"Z", b"I"))

@@ -98,9 +98,7 @@ def reading(
     ):
         if before:
             before(sources)
-        schema, diffs = read_changes(
-            sources, store, folder=folder, jobs=jobs, strategy=strategy, prove=prove
-        )
+        schema, diffs = read_changes(sources, store, folder=folder, jobs=jobs, strategy=strategy, prove=prove)
         yield Read(schema, {diff.table.name: diff for diff in diffs}, sources, store)
 
 

@@ -53,8 +53,10 @@ def test_the_schema_is_read_as_it_is(copies: Copies, tmp_path: Path) -> None:
         ReferenceOption(source="comments.commentable_id", to="orders.id", when={"commentable_type": "Order"}),
         ReferenceOption(source="invoices.order_id", not_a_reference=True),
     )
-    tables = (TableOption(name="users", groups=(("lat", "lng"),), owner="id", deleted_at="created_at"),
-              TableOption(name="good_jobs", kind="merge"))
+    tables = (
+        TableOption(name="users", groups=(("lat", "lng"),), owner="id", deleted_at="created_at"),
+        TableOption(name="good_jobs", kind="merge"),
+    )
     options = Options(references=references, tables=tables)
     with reading(sides.old, sides.new, sides.base, tmp_path, options=options) as read:
         schema = read.schema
@@ -83,7 +85,8 @@ def test_the_schema_is_read_as_it_is(copies: Copies, tmp_path: Path) -> None:
         assert comment.when == (("commentable_type", "Order"),)
         assert not invoices.foreign_keys
         assert {each.name for each in schema.references_to[orders.name]} == {
-            "items_order_id_fkey", "comments.commentable_id -> orders.id"
+            "items_order_id_fkey",
+            "comments.commentable_id -> orders.id",
         }
         items = schema.tables[of(read, "items")]
         assert not items.generated_key
@@ -133,9 +136,7 @@ def test_the_schema_is_read_as_it_is(copies: Copies, tmp_path: Path) -> None:
         (Options(tables=(TableOption(name="items", key="generated"),)), "one column", "match_key"),
     ],
 )
-def test_the_plans_names_are_checked(
-    copies: Copies, tmp_path: Path, options: Options, message: str, hint: str
-) -> None:
+def test_the_plans_names_are_checked(copies: Copies, tmp_path: Path, options: Options, message: str, hint: str) -> None:
     sides = copies(SCHEMA, "")
     with pytest.raises(CutoverError) as caught, reading(sides.old, sides.new, None, tmp_path, options=options):
         pass
@@ -152,7 +153,7 @@ def test_lookups_ask_the_type_and_the_index(copies: Copies, tmp_path: Path) -> N
         "insert into booking values (1, 1, '[2024-01-01,2024-01-05)');"
         "insert into comments values (1, 'a%b', 1);"
     )
-    sides = copies(SCHEMA, rows, "", "alter table comments rename commentable_type to \"100%s\"")
+    sides = copies(SCHEMA, rows, "", 'alter table comments rename commentable_type to "100%s"')
     with reading(sides.old, sides.new, sides.base, tmp_path, strategy=HASHES) as read:
         lookup = LiveLookup(read.sources, read.schema)
         tables = {name.name: table for name, table in read.schema.tables.items()}

@@ -95,8 +95,9 @@ def test_row_level_security_is_an_error_and_no_filter(postgres: Postgres, copies
 
 def test_missing_schema(copies: Copies, tmp_path: Path) -> None:
     sides = copies(SIMPLE, FILL)
-    with pytest.raises(CutoverError, match=r"old has no schema 'shop' \(neither side has it\)"), reading(
-        sides.old, sides.new, None, tmp_path, options=Options(schemas=("public", "shop"))
+    with (
+        pytest.raises(CutoverError, match=r"old has no schema 'shop' \(neither side has it\)"),
+        reading(sides.old, sides.new, None, tmp_path, options=Options(schemas=("public", "shop"))),
     ):
         pass
 
@@ -181,8 +182,12 @@ def test_a_connection_cut_in_mid_scan_is_made_good(
 ) -> None:
     monkeypatch.setattr("cutover.reconcile.scan._FIRST_BLOCKS", 16)
     monkeypatch.setattr("cutover.reconcile.scan.MOST_ROWS", 2000)
-    sides = copies(BIG, BIG_FILL, "update t set v = 'o' where id % 1000 = 0; update u set v = 'o' where id = 5",
-                   "update u set v = 'n' where id = 6")
+    sides = copies(
+        BIG,
+        BIG_FILL,
+        "update t set v = 'o' where id % 1000 = 0; update u set v = 'o' where id = 5",
+        "update u set v = 'n' where id = 6",
+    )
     said: list[str] = []
     with Wire(postgres.host, postgres.port) as wire:
         url = through(wire, sides.new)
@@ -339,16 +344,17 @@ def test_a_base_of_another_moment_is_refused(
     run(postgres.tool("pg_restore"), "-d", new, str(tmp_path / "copy.dump"))
     with reading(sides.old, new, str(tmp_path / "copy.dump"), tmp_path) as read:
         assert [change.key for change in read.of("t").changes] == [("7",), ("8",)]
-    with pytest.raises(CutoverError, match=r"row \(7\) is untouched on new since its restore") as caught, reading(
-        sides.old, new, str(tmp_path / "later.dump"), tmp_path
+    with (
+        pytest.raises(CutoverError, match=r"row \(7\) is untouched on new since its restore") as caught,
+        reading(sides.old, new, str(tmp_path / "later.dump"), tmp_path),
     ):
         pass
     assert caught.value.exit_code == 4
     other = make_database(
         "create table t (id int primary key, v text); insert into t select g, 'z' from generate_series(1, 400) g"
     )
-    with pytest.raises(CutoverError, match="400 of its 400 rows differ from new"), reading(
-        sides.old, new, other, tmp_path
+    with (
+        pytest.raises(CutoverError, match="400 of its 400 rows differ from new"),
+        reading(sides.old, new, other, tmp_path),
     ):
         pass
-

@@ -23,9 +23,7 @@ def story(tmp_path: Path) -> Narrator:
     return Narrator(Output(), tmp_path, environment())
 
 
-def test_the_telling_line_is_shown_and_the_others_are_not(
-    story: Narrator, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_telling_line_is_shown_and_the_others_are_not(story: Narrator, capsys: pytest.CaptureFixture[str]) -> None:
     story.cutover("checks", code=0, telling=[r"dns\.ttl-lowered"], meaning="listed")
     said = capsys.readouterr().out
     assert "$ cutover checks" in said

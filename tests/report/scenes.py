@@ -77,9 +77,7 @@ def _traffic(share: float) -> Finding:
     requests = 40_000
     old = round(share * requests)
     said = f"{old} of {requests} requests on old in 15 min ({share:.3%}; limit 0.100%)"
-    return finding(
-        "traffic.converged", status, said, "requests", measured={"share": share, "old": old, "bound": share}
-    )
+    return finding("traffic.converged", status, said, "requests", measured={"share": share, "old": old, "bound": share})
 
 
 def _rest() -> list[Finding]:

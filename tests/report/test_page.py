@@ -213,7 +213,7 @@ def test_the_report_holds_sign_off_overrides_and_hashes() -> None:
     story = scenes.with_decisions(last, [scenes.override(), scenes.sign_off()])
     page = page_of(last, story=story, refresh=None, ledger_head="f" * 64, replayed="converged")
     said = Markup(page).said
-    assert "http-equiv=\"refresh\"" not in page
+    assert 'http-equiv="refresh"' not in page
     assert f"Overridden by ops@bastion, {iso(scenes.override().at)}" in said
     assert "resolver-0 belongs to a provider without customers of ours" in said
     assert "Verdict then, and still converging" in said

@@ -177,9 +177,7 @@ def test_a_pending_change_is_seen_until_it_is_applied(account: Account, observe:
     assert status.status == "INSYNC"
 
 
-def test_a_change_that_route53_does_not_know_is_a_failure(
-    account: Account, observe: Observe, zone: HostedZone
-) -> None:
+def test_a_change_that_route53_does_not_know_is_a_failure(account: Account, observe: Observe, zone: HostedZone) -> None:
     failures = failures_in(observe(history=False, known_changes={NAME: ["C0GONE"]}))
     assert "NoSuchChange" in failures["route53.change"].error
 

@@ -21,9 +21,7 @@ def test_a_zone_is_found_by_exact_name_among_neighbours(account: Account, observ
     account.create_zone("app.example.com.au")
     zone = account.create_zone("example.com", name_servers=NS)
     found = zones_in(observe())
-    assert [(x.id, x.name, x.private, x.name_servers) for x in found.zones] == [
-        (zone.id, "example.com.", False, NS)
-    ]
+    assert [(x.id, x.name, x.private, x.name_servers) for x in found.zones] == [(zone.id, "example.com.", False, NS)]
     assert found.zones[0].records == 2
     assert account.calls["GetHostedZone"] == 1, "neighbours are not asked for"
 
@@ -189,7 +187,5 @@ def test_a_wildcard_covers_as_rfc_4592_says(
 
 def test_a_name_that_exists_with_another_type_is_not_covered(account: Account, observe: Observe) -> None:
     zone = account.create_zone("example.com")
-    account.put(
-        zone, record("*.example.com", "A", 60, "203.0.113.10"), record("app.example.com", "TXT", 60, '"here"')
-    )
+    account.put(zone, record("*.example.com", "A", 60, "203.0.113.10"), record("app.example.com", "TXT", 60, '"here"'))
     assert variants_in(observe()).variants == ()

@@ -197,9 +197,7 @@ class Authority:
             copy.serial += bump
         self._publish(where)
 
-    def records(
-        self, zone: str, name: str, rtype: str, *, server: str | None = None
-    ) -> tuple[int, tuple[str, ...]]:
+    def records(self, zone: str, name: str, rtype: str, *, server: str | None = None) -> tuple[int, tuple[str, ...]]:
         """Return TTL and data of a record set as ``server`` (default the zone's first) has it."""
         copy = self._copies(zone, [server] if server else None)[0]
         return copy.records[absolute(name, copy.origin), rtype]

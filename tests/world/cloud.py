@@ -132,9 +132,7 @@ class Account:
                         self._faults[key] = (error, times - 1)
                         raise error
 
-    def create_zone(
-        self, name: str, *, private: bool = False, name_servers: Sequence[str] | None = None
-    ) -> HostedZone:
+    def create_zone(self, name: str, *, private: bool = False, name_servers: Sequence[str] | None = None) -> HostedZone:
         """Create a hosted zone; another of the same name may exist. It gets its own delegation set."""
         with self._lock:
             number = next(self._numbers)

@@ -229,9 +229,7 @@ class Bind(Nameserver):
         return [program("named"), "-g", "-n", "1", "-c", str(self.folder / "conf")]
 
     def _configuration(self, origins: Sequence[str]) -> str:
-        zones = "".join(
-            f'zone "{origin}" {{ type primary; file "{self._file(origin)}"; }};\n' for origin in origins
-        )
+        zones = "".join(f'zone "{origin}" {{ type primary; file "{self._file(origin)}"; }};\n' for origin in origins)
         return f"""\
 options {{
     directory "{self.folder}";

@@ -336,9 +336,7 @@ class Postgres:
     def drop_database(self, name: str) -> None:
         """Drop a database and end its sessions."""
         with self.connect() as connection:
-            connection.execute(
-                pgsql.SQL("drop database if exists {} with (force)").format(pgsql.Identifier(name))
-            )
+            connection.execute(pgsql.SQL("drop database if exists {} with (force)").format(pgsql.Identifier(name)))
 
     def role(self, name: str, *, password: str = "", options: str = "login") -> None:
         """Create a role."""

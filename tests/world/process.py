@@ -110,9 +110,7 @@ def common_port(addresses: Sequence[str], *, kind: str = "both") -> int:
 
 
 def _is_free(address: str, port: int, kind: str) -> bool:
-    kinds = {"tcp": [socket.SOCK_STREAM], "udp": [socket.SOCK_DGRAM]}.get(
-        kind, [socket.SOCK_STREAM, socket.SOCK_DGRAM]
-    )
+    kinds = {"tcp": [socket.SOCK_STREAM], "udp": [socket.SOCK_DGRAM]}.get(kind, [socket.SOCK_STREAM, socket.SOCK_DGRAM])
     for each in kinds:
         with socket.socket(socket.AF_INET, each) as probe:
             try:

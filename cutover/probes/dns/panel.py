@@ -151,9 +151,7 @@ def _from_table(text: str, where: str) -> list[Resolver]:
     return found
 
 
-def _resolver(
-    entry: str, where: str, row: dict[str, str] | None = None, tier: Tier = Tier.REQUIRED
-) -> Resolver:
+def _resolver(entry: str, where: str, row: dict[str, str] | None = None, tier: Tier = Tier.REQUIRED) -> Resolver:
     row = row or {}
     transport, address = _parse(entry.strip(), where)
     name = row.get("id") or entry.strip()

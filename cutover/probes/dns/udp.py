@@ -78,9 +78,7 @@ class Flight:
         "target",
     )
 
-    def __init__(
-        self, batch: object, index: int, target: object, operator: str, query: Query, deadline: float
-    ) -> None:
+    def __init__(self, batch: object, index: int, target: object, operator: str, query: Query, deadline: float) -> None:
         self.batch = batch
         self.index = index
         self.target = target

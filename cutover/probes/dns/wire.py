@@ -37,9 +37,7 @@ _MAX_TTL = 0x7FFFFFFF
 _MAX_TEMPLATES = 20_000
 _MAX_QUERIES = 4096
 _LOWERED = frozenset({"CNAME", "DNAME", "NS", "PTR", "MX", "SRV", "SOA"})
-_BARE_REFUSALS = frozenset(
-    {dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED}
-)
+_BARE_REFUSALS = frozenset({dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED})
 
 
 class MalformedError(Exception):
@@ -108,9 +106,7 @@ class Query:
 
     __slots__ = ("_layouts", "_memo", "dnssec_ok", "edns", "name", "question", "recursion", "rtype", "tail")
 
-    def __init__(
-        self, memo: Memo, name: str, rtype: str, *, recursion: bool, dnssec_ok: bool, edns: bool
-    ) -> None:
+    def __init__(self, memo: Memo, name: str, rtype: str, *, recursion: bool, dnssec_ok: bool, edns: bool) -> None:
         try:
             self.name = dns.name.from_text(name)
             self.rtype = dns.rdatatype.from_text(rtype)

@@ -89,7 +89,8 @@ def tour(world: World, plan: Path) -> str:
 
 def main() -> None:
     """Run until ``quit``, Ctrl-C or SIGTERM; commands are read as long as there is standard input."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts it in the background ignores the first
+        signal.signal(number, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m tests.world", description=__doc__)
     parser.add_argument("--folder", type=Path, default=None, help="where cutover.toml is written")
     folder: Path | None = parser.parse_args().folder

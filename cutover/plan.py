@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from cutover import jsonpath
 from cutover.durations import plan_duration
 from cutover.plan_values import (
+    Connect,
     DatabaseUrl,
     Duration,
     Globs,
@@ -27,9 +28,9 @@ from cutover.plan_values import (
     Servers,
     Strict,
     Url,
+    UrlPath,
+    UrlTemplate,
     merge_policy,
-    split_address,
-    web_url,
     zoned,
 )
 
@@ -71,23 +72,12 @@ class Fingerprint(Strict):
 class OriginSide(Strict):
     """How to ask one deployment."""
 
-    url: str | None = None
-    connect: str | None = None
+    url: UrlTemplate | None = None
+    connect: Connect | None = None
     fingerprint: Fingerprint | None = None
     maintenance: Fingerprint | None = None
     ca_file: str | None = None
-    paths: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _url_and_paths(self) -> OriginSide:
-        if self.url is not None:
-            web_url(self.url.replace("{name}", "name.example"))
-        if self.connect is not None:
-            split_address(self.connect, 443)
-        for path in self.paths:
-            if not path.startswith("/"):
-                raise ValueError(f"path {path!r} does not start with /")
-        return self
+    paths: tuple[UrlPath, ...] = ()
 
 
 class Origins(Strict):
@@ -147,6 +137,11 @@ class Dns(Strict):
     max_rate: float = Field(default=10, gt=0)
     interception_canary: str = "192.0.2.1"
     authorities: Mapping[HostName, Servers] = Field(default_factory=dict)
+
+    @property
+    def panel(self) -> str:
+        """``resolvers`` as one text."""
+        return self.resolvers if isinstance(self.resolvers, str) else ", ".join(self.resolvers)
 
 
 class Route53(Strict):

@@ -83,6 +83,31 @@ def web_url(value: str) -> str:
     return value
 
 
+_VARIABLE = r"^env:[A-Za-z_][A-Za-z0-9_]*$"
+
+
+def _secret(value: str) -> str:
+    if not re.fullmatch(_VARIABLE, value):
+        raise ValueError('a secret stands in the plan: write "env:NAME" and put it into that variable')
+    return value
+
+
+def _url_template(value: str) -> str:
+    web_url(value.replace("{name}", "name.example"))
+    return value
+
+
+def _connect(value: str) -> str:
+    split_address(value, 443)
+    return value
+
+
+def _url_path(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f"path {value!r} does not start with /")
+    return value
+
+
 def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -96,7 +121,10 @@ Duration = Annotated[
 Regex = Annotated[str, AfterValidator(_regex)]
 HostName = Annotated[str, AfterValidator(absolute)]
 Url = Annotated[str, AfterValidator(web_url)]
-Secret = Annotated[str, Field(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$")]
+Secret = Annotated[str, AfterValidator(_secret), Field(json_schema_extra={"pattern": _VARIABLE})]
+UrlTemplate = Annotated[str, AfterValidator(_url_template)]
+Connect = Annotated[str, AfterValidator(_connect)]
+UrlPath = Annotated[str, AfterValidator(_url_path)]
 Globs = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 
 
@@ -124,6 +152,7 @@ class Member(Strict):
         Raises:
             ValueError: it is none of these.
         """
+        text = text.strip()
         try:
             return cls(text=text, network=ip_network(text, strict=True))
         except ValueError as error:

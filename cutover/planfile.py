@@ -138,12 +138,16 @@ def _first_error(error: ValidationError, tables: Mapping[str, Any], where: str) 
         hint = f"did you mean `{near[0]}`?" if near else "take it out; `cutover init --schema` lists the keys"
         return CutoverError(f"{where}: {place}: unknown key", hint)
     hint = "see `cutover init --schema` for what fits"
-    if "password" in str(problem["msg"]):
+    if "stands in the" in str(problem["msg"]):
         hint = 'export it as a variable and write "env:NAME"'
     return CutoverError(f"{where}: {place}: {_text_of(problem)}", hint)
 
 
 def _text_of(problem: Any) -> str:
+    if problem["type"] == "tuple_type":
+        table = problem["loc"][0]
+        of_tables = len(problem["loc"]) == 1 and table in Plan.model_fields
+        return f"must be a list of tables: write [[{table}]]" if of_tables else "must be a list, in square brackets"
     return str(problem["msg"]).removeprefix("Value error, ")
 
 

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from cutover.finding import Phase
 from cutover.folds.authority import AuthorityFold
+from cutover.folds.clock import ClockFold
 from cutover.folds.database import DatabaseFold
 from cutover.folds.delegation import DelegationFold
 from cutover.folds.maintenance import MaintenanceFold
@@ -42,9 +43,10 @@ class Evidence:
         self.plan = plan
         self.phase = Phase.WATCH
         self.began = datetime.min.replace(tzinfo=UTC)
+        self.clock = ClockFold()
         self.sides = SidesFold(plan)
         self.authority = AuthorityFold(self.sides)
-        self.resolvers = ResolverFold(self.sides, self.authority)
+        self.resolvers = ResolverFold(self.sides, self.authority, plan.dns.panel)
         self.delegation = DelegationFold()
         self.record_sets = RecordSetFold(plan)
         self.maintenance = MaintenanceFold()
@@ -53,6 +55,7 @@ class Evidence:
         self.databases = DatabaseFold(plan)
         self.story = Story()
         self._folds: tuple[_Fold, ...] = (
+            self.clock,
             self.sides,
             self.authority,
             self.resolvers,

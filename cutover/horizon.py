@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cutover.change import ADDRESSED, changed
 from cutover.durations import iso
-from cutover.folds.authority import expiry
 from cutover.observations.origin import OriginSeen
 from cutover.pinning import keep_alive_seconds, leaving_seconds
 from cutover.trail import Key, trail_changes
@@ -75,7 +74,7 @@ def _old_ttls(plan: Plan, evidence: Evidence, name: str, changed_at: datetime) -
     causes: list[Cause] = []
     for rrset, served in versions.items():
         last = served_until(evidence, name, rrset, served, changed_at)
-        causes.append(Cause(expiry(last, rrset.ttl), f"old {rrset}, served until {_second(last)}"))
+        causes.append(Cause(_after(evidence, last, rrset.ttl), f"old {rrset}, served until {_second(last)}"))
     for key in _seen_keys(evidence, name) | _edited_keys(evidence, name) or {Key(name, "A")}:
         causes += [
             Cause(past.until, f"{key} with TTL {past.ttl} s until {_second(past.served_until)} ({past.how})")
@@ -93,6 +92,11 @@ def _edited_keys(evidence: Evidence, name: str) -> set[Key]:
     return {Key(name, x.rtype) for x in trail_changes(evidence, name, name) if x.rtype in ADDRESSED}
 
 
+def _after(evidence: Evidence, instant: datetime, seconds: int) -> datetime:
+    """Return when so many seconds have really passed: a clock that was put forward does not end a wait."""
+    return evidence.clock.after(instant, timedelta(seconds=seconds))
+
+
 def _second(at: datetime) -> str:
     return iso(at.replace(microsecond=0))
 
@@ -103,16 +107,18 @@ def _from_delegation(evidence: Evidence, name: str, changed_at: datetime) -> lis
     causes: list[Cause] = []
     for moved in evidence.delegation.moves(name, {name, *(x.owner for x in versions)}):
         ttl = max((x.ttl for x, y in versions.items() if y.gone is None or y.gone >= moved.at), default=0)
-        asked = expiry(moved.at, moved.ns_ttl)
+        asked = _after(evidence, moved.at, moved.ns_ttl)
         if asked > changed_at:
             since = max(moved.at, changed_at)
-            causes.append(Cause(expiry(since, moved.ns_ttl), f"the delegation moved: NS TTL {moved.ns_ttl} s"))
-        if ttl and expiry(asked, ttl) > changed_at:
+            what = f"the delegation moved: NS TTL {moved.ns_ttl} s"
+            causes.append(Cause(_after(evidence, since, moved.ns_ttl), what))
+        if ttl and _after(evidence, moved.at, moved.ns_ttl + ttl) > changed_at:
             what = f"the delegation moved: NS TTL {moved.ns_ttl} s, then old's own TTL of {ttl} s"
-            causes.append(Cause(expiry(asked, ttl), what))
-    negative = evidence.delegation.negative_ttl_when_new(name)
-    if negative is not None:
-        causes.append(Cause(expiry(changed_at, negative), f"the name is new: negative TTL {negative} s"))
+            causes.append(Cause(_after(evidence, moved.at, moved.ns_ttl + ttl), what))
+    for negative in evidence.delegation.negative_ttls_when_new(name):
+        kept = changed_at if negative.gone is None else min(changed_at, negative.gone)
+        what = f"the name is new: negative TTL {negative.ttl} s"
+        causes.append(Cause(_after(evidence, kept, negative.ttl), what))
     return causes
 
 
@@ -122,8 +128,9 @@ def _from_pinning(evidence: Evidence, name: str, changed_at: datetime) -> list[C
     for seen in evidence.all_latest(OriginSeen, name, "old"):
         alternative = leaving_seconds(seen.response.alt_svc, name.rstrip("."))
         if alternative:
-            causes.append(Cause(expiry(changed_at, alternative), f"old's Alt-Svc to another host: ma {alternative} s"))
+            what = f"old's Alt-Svc to another host: ma {alternative} s"
+            causes.append(Cause(_after(evidence, changed_at, alternative), what))
         idle = keep_alive_seconds(seen.response.keep_alive)
         if idle:
-            causes.append(Cause(expiry(changed_at, idle), f"old's keep-alive: {idle} s"))
+            causes.append(Cause(_after(evidence, changed_at, idle), f"old's keep-alive: {idle} s"))
     return causes

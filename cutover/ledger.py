@@ -114,12 +114,12 @@ class Ledger:
             raise CutoverError(
                 f"{self.path}: cannot be written: {error}", "free the disk; nothing of this round was kept", exit_code=4
             ) from None
-        return Head(seq, _instant(rows[-1][0]) if rows else head.at, digest)
+        return Head(seq, self._instant(seq, rows[-1][0]) if rows else head.at, digest)
 
     def head(self) -> Head:
         """Return the last entry's number, time and hash."""
         row = self._one("SELECT seq, at, hash FROM entries ORDER BY seq DESC LIMIT 1")
-        return Head(row[0], _instant(row[1]), row[2]) if row else Head(0, None, GENESIS)
+        return Head(row[0], self._instant(row[0], row[1]), row[2]) if row else Head(0, None, GENESIS)
 
     def read(self, *, after: int = 0, until: datetime | None = None) -> Iterator[tuple[int, Observation]]:
         """Yield numbered observations in order, verifying the chain on the way.
@@ -149,7 +149,7 @@ class Ledger:
                     digest = _chained(digest, seq, at, kind, body)
                     if seq != expected or digest != stored:
                         raise self._tampered(seq)
-                    if until is not None and _instant(at) > until:
+                    if until is not None and self._instant(seq, at) > until:
                         continue
                     yield seq, self._load(seq, kind, body)
         except sqlite3.Error as error:
@@ -161,14 +161,22 @@ class Ledger:
         Raises:
             CutoverError: it is, by more than :data:`CLOCK_TOLERANCE`.
         """
-        row = self._one("SELECT max(at) FROM entries")
-        if row is None or row[0] is None:
-            return
-        behind = _instant(row[0]) - now
-        if behind > CLOCK_TOLERANCE:
+        row = self._one("SELECT seq, max(at) FROM entries")
+        if row is not None and row[1] is not None:
+            self.refuse_backward(self._instant(*row), now)
+
+    def refuse_backward(self, latest: datetime, now: datetime, *, exit_code: int = 2) -> None:
+        """Refuse to go on when the machine's clock is behind the latest entry's time.
+
+        Raises:
+            CutoverError: it is, by more than :data:`CLOCK_TOLERANCE`.
+        """
+        if latest - now > CLOCK_TOLERANCE:
             raise CutoverError(
-                f"{self.path}: this machine's clock is {say_duration(behind)} behind the ledger's last entry, {row[0]}",
+                f"{self.path}: this machine's clock is {say_duration(latest - now)} behind the ledger's last entry, "
+                f"{iso(latest)}",
                 "set the clock (timedatectl); times decide when caches have expired",
+                exit_code=exit_code,
             )
 
     def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
@@ -188,7 +196,12 @@ class Ledger:
         if not {"meta", "entries"} <= tables:
             raise CutoverError(f"{self.path}: is not a cutover ledger", "name another file with --ledger")
         row = self._connection.execute("SELECT max(format) FROM meta").fetchone()
-        if row[0] is None or row[0] > FORMAT:
+        if not isinstance(row[0], int):
+            raise CutoverError(
+                f"{self.path}: its format {row[0]!r} is none: the file was edited or damaged",
+                "keep it as it is for whoever looks into it, and start a new one with --ledger FILE",
+            )
+        if row[0] > FORMAT:
             raise CutoverError(
                 f"{self.path}: was written by a newer cutover (ledger format {row[0]}, this one knows {FORMAT})",
                 "upgrade cutover; nothing was changed",
@@ -205,6 +218,13 @@ class Ledger:
         except ValidationError:
             raise self._tampered(seq) from None
         return loaded
+
+    def _instant(self, seq: int, text: object) -> datetime:
+        """Return an entry's time; one that cannot be read was not written by us."""
+        try:
+            return datetime.fromisoformat(str(text)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise self._tampered(seq) from None
 
     def _damaged(self, error: sqlite3.Error) -> CutoverError:
         return CutoverError(
@@ -239,10 +259,6 @@ class _Transaction:
 
 def _chained(previous: str, seq: int, at: str, kind: str, body: str) -> str:
     return hashlib.sha256("\n".join((previous, str(seq), at, kind, body)).encode()).hexdigest()
-
-
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _dump(observation: Observation) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutover.check import run_checks
-from cutover.clock import Clock
+from cutover.clock import Jumps, SteadyClock
 from cutover.errors import CutoverError
 from cutover.evidence import Evidence
 from cutover.finding import Finding, Phase, Status
@@ -17,6 +17,7 @@ from cutover.folds.soak import Soak
 from cutover.horizon import horizon
 from cutover.ledger import Ledger
 from cutover.observations.base import Observation
+from cutover.observations.clock import ClockJumped
 from cutover.observations.gate import Judged
 from cutover.plan import Plan
 from cutover.verdict import Verdict, judge
@@ -61,7 +62,7 @@ class Rounds:
         self,
         plan: Plan,
         ledger: Ledger,
-        clock: Clock,
+        clock: SteadyClock,
         *,
         command: str,
         phase: Phase,
@@ -78,11 +79,15 @@ class Rounds:
         self.evidence = Evidence(plan)
         self.evidence.phase = phase
         self._read_to = 0
+        self._latest = datetime.min.replace(tzinfo=UTC)
+        self._jumps = Jumps(clock)
+        self._begun = False
 
     def catch_up(self) -> None:
         """Take what the ledger holds and this object has not read yet (another watcher's rounds included)."""
         for seq, observation in self.ledger.read(after=self._read_to):
             self._read_to = seq
+            self._latest = max(self._latest, observation.at)
             self.evidence.add(observation)
 
     async def run(self, world: World, *, names: Sequence[str] | None = None) -> Judgement:
@@ -92,14 +97,19 @@ class Rounds:
             world: the probes, opened.
             names: judge only these of the plan's names (``done --name``).
 
-        A ledger that cannot be written makes the round inconclusive, and it leaves no trace in the soak.
+        A ledger that cannot be written makes the round inconclusive, and it leaves no trace in the soak. So does
+        a clock that was put back: what was seen before would look like the present.
         """
         began = self.clock.now()
         try:
             self.catch_up()
+            self._refuse_another()
+            self._note_jump()
+            self.ledger.refuse_backward(self._latest, began, exit_code=int(Verdict.INCONCLUSIVE.exit_code))
             self.evidence.begin(began)
             async for observations in world.observe(self.plan, self.evidence, self.phase):
                 self._keep(observations)
+            self._note_jump()
             self.evidence.settle()
         except CutoverError as error:
             if error.exit_code == Verdict.INCONCLUSIVE.exit_code:
@@ -159,6 +169,24 @@ class Rounds:
             )
         return all(soak.held >= gate.soak for soak in soaks.values())
 
+    def _refuse_another(self) -> None:
+        """Refuse to begin in the ledger of another migration: each one's rounds would end the other's soak."""
+        last = self.evidence.story.last
+        if self._begun or last is None or last.phase != Phase.WATCH.value:
+            return
+        if last.migration != self.plan.migration.name and not set(last.names) & set(self.plan.names):
+            raise CutoverError(
+                f"{self.ledger.path}: belongs to another migration: {last.migration} "
+                f"({', '.join(x.rstrip('.') for x in last.names[:3])})",
+                "name a ledger of its own with --ledger FILE",
+            )
+        self._begun = True
+
+    def _note_jump(self) -> None:
+        jumped = self._jumps.since_last()
+        if jumped:
+            self._keep([ClockJumped(at=self.clock.now(), by=jumped.total_seconds())])
+
     def _keep(self, observations: Sequence[Observation]) -> None:
         if not observations:
             return
@@ -180,7 +208,7 @@ class Rounds:
             exit_code=int(verdict.exit_code),
             findings=(),
             soaked={},
-            summary={},
+            summary=self._summary((), ()),
         )
         return Judgement(judged, verdict, {}, unkept=f"{error.message} ({error.hint})")
 

@@ -8,7 +8,7 @@ RRset was served with its TTL until some instant, and the last compliant cache l
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -49,17 +49,19 @@ class Past:
     Attributes:
         served_until: the last instant at which an authority may have served it so.
         how: who tells.
+        ahead: how far this machine's clock was put forward since then.
     """
 
     key: Key
     ttl: int
     served_until: datetime
     how: str
+    ahead: timedelta = timedelta(0)
 
     @property
     def until(self) -> datetime:
         """The last instant at which a compliant cache may hold it."""
-        return expiry(self.served_until, self.ttl)
+        return expiry(self.served_until, self.ttl) + self.ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def past_of(plan: Plan, evidence: Evidence, name: str, key: Key, at: datetime) -
     previous = plan.named(name).previous_ttl
     if previous is not None:
         found.append(Past(key, previous, min(_lowered(evidence, name, key, previous, at), at), "previous_ttl"))
-    return tuple(found)
+    return tuple(replace(x, ahead=evidence.clock.ahead_since(x.served_until)) for x in found)
 
 
 def served_until(evidence: Evidence, name: str, rrset: RRset, served: Served, at: datetime) -> datetime:
@@ -150,7 +152,7 @@ def _known_one(plan: Plan, evidence: Evidence, name: str, key: Key, at: datetime
     if since is None:
         return Known(why_not=f"no authority was seen to serve {key}")
     longest = longest_seen_ttl(evidence, name)
-    if since <= at - min(timedelta(seconds=longest), LONGEST_CACHE):
+    if evidence.clock.after(since, min(timedelta(seconds=longest), LONGEST_CACHE)) <= at:
         return Known(f"this ledger, which goes back to {iso(since)}")
     if since <= at and _saw_it_lowered(plan, evidence, name, key, longest):
         return Known("this ledger, which saw it being lowered")

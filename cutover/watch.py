@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
-from cutover.clock import Clock
+from cutover.clock import SteadyClock
 from cutover.rounds import Judgement
 from cutover.verdict import Verdict
 
@@ -15,25 +16,24 @@ async def watch(
     one_round: Callable[[], Awaitable[Judgement]],
     *,
     every: timedelta,
-    clock: Clock,
+    clock: SteadyClock,
     until: timedelta | None = None,
 ) -> AsyncIterator[Judgement]:
     """Yield one judgement a round.
 
     The next round begins ``every`` after the last one began, so that the cadence does not drift; a round that
-    takes longer is followed at once. After ``until`` no new round is begun, and one that is under way ends.
+    takes longer is followed at once. After ``until`` no new round is begun, and one that is under way ends. All by
+    the time that passes, whatever the clock is set to.
     """
-    started = clock.now()
+    end = clock.steady() + until.total_seconds() if until is not None else math.inf
     while True:
-        began = clock.now()
+        began = clock.steady()
         yield await one_round()
-        now = clock.now()
-        next_at = max(began + every, now)
-        if until is not None and next_at >= started + until:
+        now = clock.steady()
+        next_at = max(began + every.total_seconds(), now)
+        if next_at >= end:
             return
-        if now < began:
-            next_at = now + every
-        await clock.sleep((next_at - now).total_seconds())
+        await clock.sleep(next_at - now)
 
 
 def ends(judgement: Judgement, *, once: bool, until_done: bool) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cutover.clock import Clock, SystemClock
+from cutover.clock import SteadyClock, SystemClock
 from cutover.durations import iso
 from cutover.errors import CutoverError
 from cutover.ledger import Ledger
@@ -38,7 +38,7 @@ class Session:
     plan_given: bool
     ledger_given: Path | None
     output: Output
-    clock: Clock
+    clock: SteadyClock
 
     @classmethod
     def of(cls, plan: Path | None, ledger: Path | None, output: Output) -> Session:

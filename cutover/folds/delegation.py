@@ -9,6 +9,8 @@ from typing import NamedTuple
 from cutover.observations.base import Observation
 from cutover.observations.dns import AuthorityAnswers, NameSeen, Record, ZoneSeen, is_definite
 
+_KEPT = 16
+
 
 class Moved(NamedTuple):
     """A delegation that lost a name server: caches may still ask the one that is gone.
@@ -20,6 +22,17 @@ class Moved(NamedTuple):
 
     at: datetime
     ns_ttl: int
+
+
+class NegativeTtl(NamedTuple):
+    """For how long caches keep that a name does not exist (RFC 2308 5): the smaller of SOA TTL and minimum, seconds.
+
+    Attributes:
+        gone: when the zone was first seen with another one, None while it has this one.
+    """
+
+    ttl: int
+    gone: datetime | None = None
 
 
 class _Told(NamedTuple):
@@ -54,7 +67,7 @@ class DelegationFold:
         self._servers: dict[tuple[str, str], frozenset[str]] = {}
         self._ns_ttl: dict[str, int] = {}
         self._moved: dict[str, Moved] = {}
-        self._negative: dict[str, tuple[int, int]] = {}
+        self._negative: dict[str, list[NegativeTtl]] = {}
         self._absent: set[str] = set()
         self._told: dict[str, _Told] = {}
 
@@ -77,17 +90,17 @@ class DelegationFold:
         zones = dict.fromkeys(zone for owner in owners for zone in self._zones.get((name, owner), ()))
         return [found[zone] for found in (self._moved, self._left) for zone in zones if zone in found]
 
-    def negative_ttl_when_new(self, name: str) -> int | None:
-        """Return the negative TTL (RFC 2308 5) when the name was once seen not to exist, seconds."""
+    def negative_ttls_when_new(self, name: str) -> tuple[NegativeTtl, ...]:
+        """Return the negative TTLs of a name's zone when the name was once seen not to exist, the present one last."""
         told = self._told.get(name)
         if name not in self._absent and not (told is not None and told.lacks_it):
-            return None
-        return self.negative_ttl(name)
+            return ()
+        return tuple(self._negative.get(self._apex.get(name, ""), ()))
 
     def negative_ttl(self, name: str) -> int | None:
-        """Return for how long caches keep that a name of this name's zone does not exist (RFC 2308 5), seconds."""
-        ttls = self._negative.get(self._apex.get(name, ""))
-        return min(ttls) if ttls is not None and min(ttls) >= 0 else None
+        """Return the present negative TTL of a name's zone, seconds."""
+        versions = self._negative.get(self._apex.get(name, ""))
+        return versions[-1].ttl if versions else None
 
     def _take_answers(self, seen: AuthorityAnswers) -> None:
         if any(is_definite(x.reply) for x in seen.answers):
@@ -125,8 +138,7 @@ class DelegationFold:
         told.having.update(x.address for x in seen.answers if any(y.owner == seen.name for y in x.reply.answer))
 
     def _take_zone(self, zone: ZoneSeen) -> None:
-        if zone.soa_ttl >= 0:
-            self._negative[zone.zone] = (zone.soa_ttl, zone.soa_minimum)
+        self._take_negative(zone)
         longest = _longest(zone.parent_ns + zone.child_ns)
         ns_ttl = max(longest, self._ns_ttl.get(zone.zone, 0))
         servers = frozenset(x.data for x in (zone.parent_ns if zone.source == "walk" else zone.child_ns))
@@ -135,6 +147,16 @@ class DelegationFold:
                 self._moved[zone.zone] = Moved(zone.at, ns_ttl)
             self._servers[(zone.zone, zone.source)] = servers
         self._ns_ttl[zone.zone] = longest or ns_ttl
+
+    def _take_negative(self, zone: ZoneSeen) -> None:
+        ttl = min(zone.soa_ttl, zone.soa_minimum)
+        versions = self._negative.setdefault(zone.zone, [])
+        if ttl < 0 or (versions and versions[-1].ttl == ttl):
+            return
+        if versions:
+            versions[-1] = versions[-1]._replace(gone=zone.at)
+        versions.append(NegativeTtl(ttl))
+        del versions[:-_KEPT]
 
 
 def _longest(records: Iterable[Record]) -> int:

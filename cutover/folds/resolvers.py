@@ -57,11 +57,16 @@ class Standing:
 
 
 class ResolverFold:
-    """Standings by (resolver, name, type), the panel, and how long caches were seen to hold old."""
+    """Standings by (resolver, name, type), the panel, and how long caches were seen to hold old.
 
-    def __init__(self, sides: SidesFold, authority: AuthorityFold) -> None:
+    The panel is the plan's own: another command with other resolvers may write into the same ledger meanwhile, and
+    a resolver that this plan requires would be asked no more.
+    """
+
+    def __init__(self, sides: SidesFold, authority: AuthorityFold, panel: str) -> None:
         self._sides = sides
         self._authority = authority
+        self._asked = panel
         self._pending: list[ResolverAnswers] = []
         self._standing: dict[tuple[str, str, str], Standing] = {}
         self._cached_old: dict[str, dict[tuple[str, str, str], datetime]] = defaultdict(dict)
@@ -73,7 +78,7 @@ class ResolverFold:
     def add(self, observation: Observation) -> None:
         """Take one observation; answers are classed when somebody asks, or by :meth:`settle`."""
         match observation:
-            case PanelSeen():
+            case PanelSeen(asked=asked) if asked in {"", self._asked}:
                 self.panel = observation
                 self._plain = frozenset(
                     x.resolver.id for x in observation.members if x.resolver.transport is Transport.PLAIN

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from cutover.finding import Status
 from cutover.observations.base import Observation
+from cutover.observations.clock import ClockJumped
 from cutover.observations.gate import Judged
 from cutover.plan import Plan
 from cutover.verdict import for_name, worst
@@ -95,7 +96,10 @@ class SoakFold:
         self._states: dict[str, Soak] = {}
 
     def add(self, observation: Observation) -> None:
-        """Take one observation; only rounds of phase watch count."""
+        """Take one observation; only rounds of phase watch count, and a clock that was put forward."""
+        if isinstance(observation, ClockJumped) and observation.by > 0:
+            self._states = {name: _jumped(state) for name, state in self._states.items()}
+            return
         if not isinstance(observation, Judged) or observation.phase != "watch":
             return
         if observation.plan_hash != self._hash:
@@ -121,3 +125,10 @@ class SoakFold:
         starts = [self.of(name).since for name in self._plan.names]
         known = [start for start in starts if start is not None]
         return max(known) if known and len(known) == len(starts) else None
+
+
+def _jumped(state: Soak) -> Soak:
+    """Begin anew: how long it has really held is not what the times say. What was complete before stays so."""
+    if state.since is None:
+        return replace(state, ended=None)
+    return Soak(completed_at=state.completed_at, reset_by="this machine's clock was put forward")

@@ -115,6 +115,7 @@ class PanelSeen(Observation):
     Attributes:
         control: the control name and type that was asked.
         stretched: why the round is longer than one interval at ``max_rate``, or "".
+        asked: the ``dns.resolvers`` that it was made of, as text; "" in ledgers that did not say.
     """
 
     kind: ClassVar[str] = "dns.panel"
@@ -122,6 +123,7 @@ class PanelSeen(Observation):
     members: tuple[Calibration, ...]
     control: str
     stretched: str = ""
+    asked: str = ""
 
 
 class ResolverAnswer(NamedTuple):

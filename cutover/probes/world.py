@@ -197,6 +197,7 @@ class World:
             authorities={server.address for zone in zones for server in zone.servers},
             declared=any(zone.zone == control[0] and zone.source != "walk" for zone in zones),
             stretched=slow,
+            asked=self._plan.dns.panel,
             clock=self._clock,
         )
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cutover.change import changed
 from cutover.horizon import horizon
+from cutover.observations.clock import ClockJumped
 from tests.checks.kit import (
     NAME,
     NEW,
@@ -86,6 +87,25 @@ class TestNotBefore:
         story.round(50, authority(50, reply(a(OLD, 60))))
         story.round(4000, authority(4000, reply(a(NEW, 60))))
         assert not_before(story) == max(50 + HOUR, 4060)
+
+    @pytest.mark.parametrize("jumps", [[(1300, 5000)], [(1300, 2000), (3400, 3000)], [(1300, 5000), (7400, -1000)]])
+    def test_a_clock_that_was_put_forward_ends_no_wait(self, jumps: list[tuple[float, float]]) -> None:
+        story = story_of((0, OLD, HOUR), (600, OLD, 60), (1200, NEW, 60))
+        for at, by in jumps:
+            story.round(at, ClockJumped(at=t(at), by=by))
+        assert not_before(story) == 600 + HOUR + 5000
+
+    def test_a_jump_before_the_old_answer_was_served_does_not_count(self) -> None:
+        story = Story()
+        story.round(0, ClockJumped(at=t(0), by=5000))
+        for at, address in ((1, OLD), (4000, OLD), (4100, NEW)):
+            story.round(at, authority(at, reply(a(address, HOUR))))
+        assert not_before(story) == 4100 + HOUR
+
+    def test_a_clock_put_back_shortens_nothing(self) -> None:
+        story = story_of((0, OLD, HOUR), (3700, NEW, HOUR))
+        story.round(3000, ClockJumped(at=t(3000), by=-1000))
+        assert not_before(story) == 3700 + HOUR
 
     def test_previous_ttl_counts_from_the_first_sighting_of_a_lower_one(self) -> None:
         story = story_of((0, OLD, 60), (500, NEW, 60), previous_ttl=HOUR)
@@ -212,6 +232,13 @@ class TestNotBefore:
         story.round(0, authority(0, NXDOMAIN))
         story.round(150, authority(150, reply(a(NEW))))
         assert not_before(story) == 100 + 300
+
+    def test_a_negative_ttl_that_was_lowered_counts_from_its_lowering(self) -> None:
+        story = Story(make_plan({"migration": {"changed_at": t(100)}}, previous_ttl=60))
+        story.round(0, authority(0, NXDOMAIN), zone_seen(0, soa_ttl=3600, soa_minimum=3600))
+        story.round(50, authority(50, NXDOMAIN), zone_seen(50, soa_ttl=60, soa_minimum=3600))
+        story.round(150, authority(150, reply(a(NEW))), zone_seen(150, soa_ttl=60, soa_minimum=3600))
+        assert not_before(story) == 50 + 3600
 
     def test_what_a_cache_holds_makes_it_later_never_earlier(self) -> None:
         story = Story()

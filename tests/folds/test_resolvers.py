@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cutover.answers import Answer
+from cutover.finding import Status
 from cutover.folds.resolvers import Standing
 from cutover.observations.dns import InterceptionSeen, TargetAddresses
 from tests.checks.kit import (
@@ -44,6 +47,16 @@ def test_only_new_ends_what_was_old() -> None:
     ):
         story.round(at, panel(at, resolver("r1")), polled(at, {"r1": given}))
         assert standing(story).last_old == last_old, at
+
+
+def test_the_panel_of_another_plan_is_not_this_one_s() -> None:
+    story = Story(make_plan({"dns": {"resolvers": ["r1", "r2"]}}))
+    mine = replace(panel(0, resolver("r1"), resolver("r2")), asked="r1, r2")
+    answers = {"r1": reply(a(OLD)), "r2": reply(a(NEW))}
+    other = replace(panel(1, resolver("r2")), asked="r2")
+    story.round(0, authority(0, reply(a(NEW))), mine, polled(0, answers), other)
+    assert [x.id for x in story.evidence.resolvers.members()] == ["r1", "r2"]
+    assert "r1" in story.said("dns.resolvers-converged", Status.FAIL)
 
 
 def test_answers_over_intercepted_plain_dns_leave_no_trace() -> None:

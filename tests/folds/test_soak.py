@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cutover.finding import Finding, Severity, Status
 from cutover.folds.soak import Round, Soak, SoakFold, step
+from cutover.observations.clock import ClockJumped
 from cutover.observations.gate import Judged
 from cutover.plan import Plan
 from tests.checks.kit import NAME, make_plan, t
@@ -155,6 +156,20 @@ def test_only_a_soak_that_had_begun_can_be_lost() -> None:
     assert run((0, FAIL)).reset_by == ""
     assert run((0, PASS), (10, FAIL)).reset_by == "a check failed"
     assert run(*steady(0, 12), (5000, FAIL)).reset_by == "a check failed"
+
+
+def test_a_clock_that_was_put_forward_begins_anew_and_one_put_back_does_not() -> None:
+    plan = make_plan({"gate": {"interval": "10s", "soak": "15s"}})
+    fold = SoakFold(plan)
+    for at in (0, 10, 20):
+        fold.add(judged(at, plan))
+    assert fold.of(NAME).completed_at == t(21)
+    fold.add(ClockJumped(at=t(25), by=-5))
+    assert fold.of(NAME).held == timedelta(seconds=20)
+    fold.add(ClockJumped(at=t(3600), by=3570))
+    assert fold.of(NAME) == Soak(completed_at=t(21), reset_by="this machine's clock was put forward")
+    fold.add(replace(judged(10, plan), at=t(3601)))
+    assert fold.of(NAME).held == timedelta(0)
 
 
 def test_a_name_that_was_not_judged_keeps_its_state() -> None:

@@ -141,6 +141,35 @@ def test_a_file_that_is_damaged_below_its_tables_is_said_in_one_line(tmp_path: P
         ledger.refuse_backward_clock(NOW)
 
 
+@pytest.mark.parametrize("at", ["'tomorrow'", "7", "'0001-01-01T00:00:00+14:00'", "x'00'"])
+def test_an_entry_whose_time_was_edited_is_told_as_such(tmp_path: Path, at: str) -> None:
+    path = tmp_path / "l"
+    with Ledger(path) as ledger:
+        ledger.append([fact(1)])
+    with sqlite3.connect(path) as raw:
+        raw.execute("DROP TRIGGER no_update")
+        raw.execute(f"UPDATE entries SET at = {at}")
+    with Ledger(path) as ledger:
+        for use in (
+            ledger.head,
+            lambda: ledger.refuse_backward_clock(NOW),
+            lambda: ledger.append([fact(2)]),
+            lambda: list(ledger.read(until=NOW)),
+        ):
+            with pytest.raises(CutoverError, match="chain of hashes"):
+                use()
+
+
+@pytest.mark.parametrize("edit", ["UPDATE meta SET format = 'one'", "DELETE FROM meta"])
+def test_a_format_that_is_no_number_is_refused(tmp_path: Path, edit: str) -> None:
+    path = tmp_path / "l"
+    Ledger(path).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute(edit)
+    with pytest.raises(CutoverError, match="edited or damaged"):
+        Ledger(path, readonly=True)
+
+
 def test_an_entry_that_is_no_text_breaks_the_chain(tmp_path: Path) -> None:
     path = tmp_path / "l"
     with Ledger(path) as ledger:

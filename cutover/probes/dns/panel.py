@@ -67,6 +67,7 @@ async def calibrate(
     authorities: Collection[str] = (),
     declared: bool = False,
     stretched: str = "",
+    asked: str = "",
     deadline: float = DEADLINE,
     clock: Clock | None = None,
 ) -> PanelSeen:
@@ -83,6 +84,7 @@ async def calibrate(
         declared: the plan names them (``dns.authorities``), so that they are known. Otherwise a member that speaks
             for the zone is one of them too, whatever its address: a hidden primary.
         stretched: put into the observation, see :func:`cutover.probes.dns.poll.stretched`.
+        asked: put into the observation: what the panel was made of.
         deadline: seconds for each member.
         clock: stamps the observation.
 
@@ -108,7 +110,8 @@ async def calibrate(
             reason = ""
         members.append(Calibration(member, reason))
     at = (clock or SystemClock()).now()
-    return PanelSeen(at=at, members=tuple(members), control=f"{control_name} {control_type}", stretched=stretched)
+    control = f"{control_name} {control_type}"
+    return PanelSeen(at=at, members=tuple(members), control=control, stretched=stretched, asked=asked)
 
 
 def _speaks_for(reply: Reply, zone: str) -> bool:

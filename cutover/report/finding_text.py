@@ -27,13 +27,20 @@ def clean(text: str) -> str:
     return "".join(x if x.isprintable() or x == "\n" else "�" for x in text)
 
 
+def one_line(text: str) -> str:
+    """Make text safe for a terminal and keep it on its line: a second one could be taken for the tool's own word."""
+    return clean(text.replace("\n", " "))
+
+
 def finding_lines(finding: Finding, now: datetime, paint: Paint, *, with_id: bool = True) -> list[str]:
     """Write one finding: mark, subject, message, until when; the fix below it."""
     colour = _COLOUR[finding.status] if finding.severity is Severity.BLOCKER else "dim"
     subject = f"{finding.subject}: " if finding.subject else ""
     until = f" -> {say_instant(finding.until, now)}" if finding.until else ""
     where = f"  [{finding.check}]" if with_id else ""
-    lines = [f"{paint(MARKS[finding.status], colour)} {clean(subject + finding.message)}{until}{paint(where, 'dim')}"]
+    lines = [
+        f"{paint(MARKS[finding.status], colour)} {one_line(subject + finding.message)}{until}{paint(where, 'dim')}"
+    ]
     if finding.fix and finding.status is not Status.PASS:
         lines.append(f"    run: {clean(finding.fix)}")
     return lines

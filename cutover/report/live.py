@@ -19,7 +19,7 @@ from cutover.folds.story import old_share
 from cutover.observations.gate import Judged
 from cutover.output import Output, plain_stdout
 from cutover.report.chart import share_text
-from cutover.report.finding_text import MARKS, clean
+from cutover.report.finding_text import MARKS, clean, one_line
 from cutover.rounds import Judgement, Rounds
 from cutover.verdict import Verdict, blockers, is_split_brain
 
@@ -237,7 +237,7 @@ def _missing_lines(judged: Judged, now: datetime) -> list[RenderableType]:
         for finding in judged.findings:
             if finding.status is status and finding.severity is Severity.BLOCKER:
                 until = f" -> {say_instant(finding.until, now)}" if finding.until and finding.until > now else ""
-                lines.append(Text(f"{MARKS[status]} {clean(finding.subject)}: {clean(finding.message)}{until}", style))
+                lines.append(Text(f"{MARKS[status]} {one_line(f'{finding.subject}: {finding.message}')}{until}", style))
     if len(lines) > _ROWS:
         lines = [*lines[:_ROWS], Text(f"... and {len(lines) - _ROWS} more: cutover status", "dim")]
     converged = judged.verdict == Verdict.CONVERGED.value

@@ -22,7 +22,7 @@ from cutover.observations.gate import Judged
 from cutover.output import to_json
 from cutover.plan import Notify
 from cutover.planfile import secret
-from cutover.report.finding_text import clean
+from cutover.report.finding_text import one_line
 from cutover.report.verdict_text import ALARM, judged_json
 from cutover.verdict import Verdict
 
@@ -194,7 +194,7 @@ def message(judged: Judged, before: str) -> str:
         for x in judged.findings
         if x.status is status and x.severity is Severity.BLOCKER
     ]
-    lines += [clean(f"- {x.subject}: {x.message} [{x.check}]") for x in why[:_SHOWN]]
+    lines += [one_line(f"- {x.subject}: {x.message} [{x.check}]") for x in why[:_SHOWN]]
     if len(why) > _SHOWN:
         lines.append(f"... and {len(why) - _SHOWN} more: cutover status")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -188,6 +189,14 @@ def test_a_line_changes_only_when_something_that_matters_does() -> None:
 def test_text_from_the_network_cannot_move_the_cursor() -> None:
     assert "\x1b" not in clean("a\x1b[2Jb\r\x9b31m‮c")
     assert clean("plain – ünïcode ✓") == "plain – ünïcode ✓"
+
+
+def test_text_from_the_network_stays_on_its_line() -> None:
+    forged = replace(TTL, message="x\n✓ 12 passed\r\nsigned off by root")
+    said = judged_text(judged(Verdict.BLOCKED, forged), plain).splitlines()
+    assert [line for line in said if "signed off" in line or "12 passed" in line] == [
+        line for line in said if line.startswith("✗")
+    ]
 
 
 def test_colours_only_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

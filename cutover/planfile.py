@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from cutover.errors import CutoverError
 from cutover.plan import Name, Plan
 
 DEFAULT_PLAN = "cutover.toml"
+_LATER = frozenset({"vantage"})
+"""Parts of the design that have no keys yet."""
 
 
 def load_plan(path: Path) -> Plan:
@@ -125,7 +127,11 @@ def _refuse_unsupported(plan: Plan, where: str) -> None:
     if plan.bucket:
         refused.append("[[bucket]]")
     if refused:
-        raise CutoverError(f"{where}: {', '.join(refused)}: not supported yet", "take it out of the plan")
+        raise _not_yet(refused, where)
+
+
+def _not_yet(parts: Sequence[str], where: str) -> CutoverError:
+    return CutoverError(f"{where}: {', '.join(parts)}: not supported yet", "take it out of the plan")
 
 
 def _first_error(error: ValidationError, tables: Mapping[str, Any], where: str) -> CutoverError:
@@ -134,6 +140,8 @@ def _first_error(error: ValidationError, tables: Mapping[str, Any], where: str) 
     place = _place(location, tables)
     if problem["type"] == "extra_forbidden":
         key = str(location[-1])
+        if key in _LATER and len(location) == 1:
+            return _not_yet([f"[{key}]"], where)
         near = difflib.get_close_matches(key, _known_keys(location[:-1]), n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else "take it out; `cutover init --schema` lists the keys"
         return CutoverError(f"{where}: {place}: unknown key", hint)

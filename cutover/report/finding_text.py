@@ -22,6 +22,12 @@ _ORDER = [Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.SKIP, Status.PAS
 Paint = Callable[..., str]
 
 
+def shown(finding: Finding) -> Status:
+    """Return the status that people are shown: what fails but does not block looks like a warning."""
+    failing = finding.status is Status.FAIL
+    return Status.WARN if failing and finding.severity is not Severity.BLOCKER else finding.status
+
+
 def clean(text: str) -> str:
     """Make text from the network safe for a terminal: no control characters (ECMA-48 sequences included)."""
     return "".join(x if x.isprintable() or x == "\n" else "�" for x in text)
@@ -38,9 +44,8 @@ def finding_lines(finding: Finding, now: datetime, paint: Paint, *, with_id: boo
     subject = f"{finding.subject}: " if finding.subject else ""
     until = f" -> {say_instant(finding.until, now)}" if finding.until else ""
     where = f"  [{finding.check}]" if with_id else ""
-    lines = [
-        f"{paint(MARKS[finding.status], colour)} {one_line(subject + finding.message)}{until}{paint(where, 'dim')}"
-    ]
+    mark = MARKS[shown(finding)]
+    lines = [f"{paint(mark, colour)} {one_line(subject + finding.message)}{until}{paint(where, 'dim')}"]
     if finding.fix and finding.status is not Status.PASS:
         lines.append(f"    run: {clean(finding.fix)}")
     return lines

@@ -19,7 +19,7 @@ from cutover.folds.story import old_share
 from cutover.observations.gate import Judged
 from cutover.output import Output, plain_stdout
 from cutover.report.chart import share_text
-from cutover.report.finding_text import MARKS, clean, one_line
+from cutover.report.finding_text import MARKS, clean, one_line, shown
 from cutover.rounds import Judgement, Rounds
 from cutover.verdict import Verdict, blockers, is_split_brain
 
@@ -226,7 +226,7 @@ def _room_line(judged: Judged, room: str, title: str) -> Text:
     marks: dict[str, Status] = {}
     for finding in found:
         name = finding.check.removeprefix(f"{room}.")
-        marks[name] = min(marks.get(name, finding.status), finding.status, key=_WORST.index)
+        marks[name] = min(marks.get(name, shown(finding)), shown(finding), key=_WORST.index)
     line.append("  ".join(f"{MARKS[status]} {name}" for name, status in marks.items()))
     return line
 

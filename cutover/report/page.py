@@ -16,7 +16,7 @@ from cutover.finding import Finding, Severity, Status
 from cutover.folds.story import Story, old_share
 from cutover.observations.gate import Judged, Overridden, SignedOff
 from cutover.report.chart import Curve, line_chart, share_text
-from cutover.report.finding_text import MARKS, clean
+from cutover.report.finding_text import MARKS, clean, shown
 from cutover.report.style import style_sheet
 from cutover.report.verdict_text import ALARM, next_command
 from cutover.verdict import Verdict, blockers, is_split_brain
@@ -300,7 +300,7 @@ def _findings(findings: Sequence[Finding]) -> str:
 
 def _standing(finding: Finding) -> str:
     weight = "" if finding.severity is Severity.BLOCKER else f" ({finding.severity.value})"
-    return f"{MARKS[finding.status]} {_STATUS_WORD[finding.status]}{weight}"
+    return f"{MARKS[shown(finding)]} {_STATUS_WORD[finding.status]}{weight}"
 
 
 def _timeline(story: Story, *, newest_first: bool) -> str:

@@ -141,6 +141,7 @@ def test_the_documented_language_loads() -> None:
         ('[[name]]\nname = "a b"\n', "is not a host name", ""),
         (NAME + '[[bucket]]\nold = "s3://a"\nnew = "s3://b"\n', "[[bucket]]: not supported yet", "take it out"),
         (NAME + "[providers.cloudflare]\n", "not supported yet", ""),
+        (NAME + '[vantage]\nnetworks = ["globalping"]\n', "[vantage]: not supported yet", "take it out"),
         ('[[name]]\nname = "a.b"\nprovider = "cloudflare"\n', "not supported yet", ""),
         (NAME + '[[traffic]]\nsource = "cloudwatch"\nold = { load_balncer = "x" }\n', "load_balncer", "load_balancer"),
         (NAME + '[[traffic]]\nsource = "prometheus"\nold = "x"\n', "needs `url`", ""),

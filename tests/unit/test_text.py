@@ -80,6 +80,13 @@ def test_the_first_screen_says_verdict_why_until_when_and_the_next_command() -> 
     ]
 
 
+def test_what_fails_but_does_not_block_does_not_look_like_what_blocks() -> None:
+    minor = finding("dns.caa", Status.FAIL, "no CAA record lets this CA issue", severity=Severity.WARNING)
+    text = judged_text(judged(Verdict.BLOCKED, TTL, minor), plain)
+    marks = [line[0] for line in text.splitlines() if line.endswith("]")]
+    assert marks == ["✗", "!"]
+
+
 def test_a_round_in_which_nothing_fails_says_what_it_waits_for() -> None:
     quiet = judged_text(judged(Verdict.CONVERGING, PASSED, command="watch"), plain)
     assert "Nothing is missing but time: the soak has held 2 min" in quiet

@@ -116,7 +116,12 @@ SELECT i.indrelid::int8, c.relname, pg_get_indexdef(i.indexrelid), i.indisprimar
        i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
        AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
                          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-                        WHERE k.n <= i.indnkeyatts AND NOT a.attnotnull) AS tells_rows_apart
+                        WHERE k.n <= i.indnkeyatts
+                          AND (NOT a.attnotnull
+                               OR EXISTS (SELECT FROM pg_constraint v
+                                           WHERE v.conrelid = a.attrelid AND v.contype = 'n'
+                                             AND NOT v.convalidated AND v.conkey = ARRAY[a.attnum]))
+                      ) AS tells_rows_apart
   FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
  WHERE i.indrelid = ANY(%(oids)s::oid[]) ORDER BY i.indrelid, i.indisprimary DESC, c.relname
 """

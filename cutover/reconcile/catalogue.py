@@ -179,7 +179,10 @@ SELECT i.indrelid::int8 AS relation, c.relname AS name, pg_get_indexdef(i.indexr
           FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
          WHERE k.n <= i.indnkeyatts) AS columns,
-       (SELECT bool_and(a.attnotnull)
+       (SELECT bool_and(a.attnotnull
+                        AND NOT EXISTS (SELECT FROM pg_constraint v
+                                         WHERE v.conrelid = a.attrelid AND v.contype = 'n'
+                                           AND NOT v.convalidated AND v.conkey = ARRAY[a.attnum]))
           FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
          WHERE k.n <= i.indnkeyatts) AS not_null,

@@ -88,7 +88,7 @@ class MarkedReader(DatabaseReader):
                 index = some[start : start + _PER_QUERY]
                 here = positions[index]
                 place, source, condition = self._at(leaf, here)
-                query = sql.SQL("SELECT string_agg({}, ''::bytea), string_agg(int8send({}), ''::bytea) {} {}").format(
+                query = sql.SQL("SELECT string_agg({}, NULL), string_agg(int8send({}), NULL) {} {}").format(
                     place, self._hash, source, condition
                 )
                 fields = self._retrying(partial(bytes_of, query=query.as_string(None)))
@@ -117,7 +117,7 @@ def _run_on(connection: psycopg.Connection[Any], task: ScanTask) -> Records:
 
 
 def _packed(what: sql.Composable, condition: sql.Composable) -> sql.Composable:
-    return sql.SQL("string_agg({}, ''::bytea) FILTER (WHERE {})").format(what, condition)
+    return sql.SQL("string_agg({}, NULL) FILTER (WHERE {})").format(what, condition)
 
 
 def _numbers(field: bytes) -> Int64s:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import psycopg
 from psycopg import sql
 
+from cutover.errors import CutoverError
 from cutover.reconcile.catalogue import RawTable
 from cutover.reconcile.model import Row, Side, Table
 from cutover.reconcile.session import ConnectionCutError, Database, text_rows
@@ -169,12 +170,12 @@ class DatabaseReader:
         """Return the scan of one block range as a value that any machine could run."""
         expressions = self._expressions[chunk.leaf]
         wanted: list[sql.Composable] = [
-            sql.SQL("string_agg(int8send({}), ''::bytea)").format(each)
+            sql.SQL("string_agg(int8send({}), NULL)").format(each)
             for each in (expressions.key, expressions.first, expressions.second)
             if each is not None
         ]
         if not self._by_key:
-            wanted.append(sql.SQL("string_agg(tidsend(ctid), ''::bytea)"))
+            wanted.append(sql.SQL("string_agg(tidsend(ctid), NULL)"))
         return ScanTask(
             side=self._database.side,
             url=self._database.url,
@@ -313,7 +314,16 @@ _TID = np.dtype([("block", ">u4"), ("offset", ">u2")])
 
 
 def unpack(columns: Sequence[bytes], leaf: int, *, two: bool, by_key: bool) -> Records:
-    """Read what a :class:`ScanTask` returns: one byte string per field, in network order."""
+    """Read what a :class:`ScanTask` returns: one byte string per field, in network order.
+
+    Raises:
+        CutoverError: a row lacks a number: a key that the catalogue calls NOT NULL is NULL.
+    """
+    if len(columns[0]) != len(columns[1]):
+        raise CutoverError(
+            "a row has no key, although the catalogue says that none is NULL",
+            "look for NULL in the columns of the key, or give a match_key that tells rows apart on every side",
+        )
     key = np.frombuffer(columns[0], ">i8").astype(np.int64)
     first = np.frombuffer(columns[1], ">i8").astype(np.int64)
     second = np.frombuffer(columns[2], ">i8").astype(np.int64) if two else first

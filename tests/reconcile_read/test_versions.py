@@ -241,3 +241,20 @@ def test_virtual_columns_and_rules_that_are_not_enforced(servers: Servers, make:
         "child 2": "apply",
         "child 3": "apply",
     }
+
+
+def test_a_not_null_that_old_rows_never_passed_makes_no_key(servers: Servers, make: Maker, tmp_path: Path) -> None:
+    schema = """
+        create table t (code int, v text);
+        create unique index on t (code);
+        insert into t values (null, 'never checked'), (1, 'a'), (2, 'b');
+        alter table t add constraint there not null code not valid;
+    """
+    sides = [make(servers[LATEST], schema) for _ in range(3)]
+    servers[LATEST].execute("delete from t where code is null", database=sides[1].rsplit("/", 1)[1])
+    with reading(sides[1], sides[2], sides[0], tmp_path, strategy=HASHES) as read:
+        assert read.of("t").table.key == ()
+        assert (read.of("t").old.insert, read.of("t").old.delete) == (0, 1)
+    with connect(Side.OLD, sides[0]) as connection:
+        seen = read_schema(connection, "old", Database(old="x", new="y"), SystemClock())
+    assert [each.key for each in seen.tables] == [""]

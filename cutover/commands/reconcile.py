@@ -86,6 +86,7 @@ def _read_and_merge(session: Session, plan: Plan, flags: Flags, bundle: Path | N
         prove=flags.prove,
         accept_inferred_deletes=flags.accept_inferred_deletes,
         max_snapshot_age=_age(flags.max_snapshot_age),
+        changed_at=plan.migration.changed_at,
     )
     with session.open_ledger() as ledger:
         baselines = Baselines(observation for _, observation in ledger.read())

@@ -38,6 +38,7 @@ def render_text(summary: Summary, *, color: bool = False) -> str:
     count = sum(each.classes.get(Decision.CONFLICT, 0) for each in summary.tables)
     blocks = [paint(_SAID[summary.verdict].format(conflicts=count), _BOLD)]
     blocks.append(_sums(summary))
+    blocks.append(_estimates(summary))
     if summary.overwritten:
         blocks.append(paint(f"{summary.overwritten} change(s) of new are overwritten", _RED))
     if conflicts:
@@ -47,8 +48,9 @@ def render_text(summary: Summary, *, color: bool = False) -> str:
             lines.append(f"  {safe(each.label, 60)}: {each.reason}: {safe(each.message)}{because}")
         blocks.append("\n".join(lines))
     blocks.extend(_lists(summary))
-    blocks.append(f"{summary.base}\nBundle: {summary.bundle}\nNext: {summary.next_command}")
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    bundle = f"Bundle: {summary.bundle}\n" if summary.bundle else ""
+    blocks.append(f"{summary.base}\n{bundle}Next: {summary.next_command}")
+    return "\n\n".join(block for block in blocks if block)
 
 
 def _sums(summary: Summary) -> str:
@@ -79,6 +81,21 @@ def _sums(summary: Summary) -> str:
     return table + (f"\n{quiet} more table(s): no change on either side" if quiet else "")
 
 
+def _estimates(summary: Summary) -> str:
+    """Return what an estimate knows of tables without base, and whose rows were changed."""
+    lines = []
+    for each in summary.estimates:
+        table = safe(str(each.table), 60)
+        if not each.exact:
+            counts = ("unknown" if count is None else str(count) for count in (each.old, each.new))
+            lines.append("  {}: {} row(s) of old, {} of new: {}".format(table, *counts, safe(each.how)))
+        if each.owner_count:
+            shown = ", ".join(safe(owner, 40) for owner in each.owners[:_SHOWN])
+            more = f" and {each.owner_count - _SHOWN} more (--json)" if each.owner_count > _SHOWN else ""
+            lines.append(f"  {table}: {each.owner_count} user(s) affected: {shown}{more}")
+    return "\n".join(["Estimated:", *lines]) if lines else ""
+
+
 def _lists(summary: Summary) -> list[str]:
     blocks = []
     for title, lines in (
@@ -94,7 +111,7 @@ def _lists(summary: Summary) -> list[str]:
     for each in summary.owners:
         blocks.append(
             f"Affected by {safe(str(each.table))}.{safe(each.column)}: {len(each.changes)},"
-            f" {len(each.conflicts)} of them with conflicts (affected.csv)"
+            f" {len(each.conflicts)} of them with conflicts{' (affected.csv)' if summary.bundle else ''}"
         )
     if summary.stale:
         blocks.append(f"{summary.stale} decision(s) no longer hold: their rows changed; they are asked again")

@@ -7,8 +7,9 @@ import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from cutover.clock import Clock, SystemClock
 from cutover.reconcile.accounting import account, conflict_rows, sums
 from cutover.reconcile.applysql import seal_with_sql
 from cutover.reconcile.bundle import DatabaseMeta, MappedId, Meta, TableMeta
-from cutover.reconcile.bundlefile import MANIFEST, Bundle, BundleWriter
+from cutover.reconcile.bundlefile import MANIFEST, Bundle, BundleWriter, remove_tree
 from cutover.reconcile.carried import read_carried
 from cutover.reconcile.cells import NewId
 from cutover.reconcile.decisions import Line, Settled, read_decisions, settle, write_decisions
+from cutover.reconcile.estimate import TableEstimate, estimate_from_diffs, estimate_since
 from cutover.reconcile.fit import misfits
 from cutover.reconcile.lookup import LiveLookup
 from cutover.reconcile.merge import MergeResult, merge
@@ -64,6 +66,8 @@ class Request:
         bundle: a bundle to go on with: its decisions are read; one that an interrupted run left is gone on with
             from what it had read.
         max_snapshot_age: new's snapshot must be younger when the bundle is done.
+        estimate: how bad is it: counts, and no bundle.
+        changed_at: when traffic began to move: tells an estimate something where no base is known.
     """
 
     folder: Path
@@ -76,6 +80,7 @@ class Request:
     prove: bool = False
     accept_inferred_deletes: bool = False
     max_snapshot_age: timedelta = timedelta(minutes=30)
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,7 @@ class ReconcileResult:
     """A finished bundle and what it says.
 
     Attributes:
+        bundle: its folder; an estimate has left none.
         json: the command's JSON (DESIGN.md 6).
     """
 
@@ -130,6 +136,7 @@ def reconcile(
     if left_over is not None:
         shutil.copyfile(left_over, writer.work / STORE)
     with (
+        _leaving_nothing(writer.folder) if request.estimate else nullcontext(),
         open_sources(urls.old, urls.new, urls.base, options, folder=writer.work, watermarks=watermarks) as sources,
         ChangeStore(writer.work / STORE) as store,
     ):
@@ -155,9 +162,18 @@ def reconcile(
         result = merge(schema, changes, lookup, rules, facts)
         summary = _summary(request, clock, writer, sources, schema, diffs, result, facts, settled)
         meta = _meta(request, clock, writer, sources, schema, diffs, facts, continues)
-    _write(writer, meta, summary, result, settled)
-    seal_with_sql(writer)
+    if not request.estimate:
+        _write(writer, meta, summary, result, settled)
+        seal_with_sql(writer)
     return ReconcileResult(bundle=writer.folder, summary=summary, json=summary.to_json())
+
+
+@contextmanager
+def _leaving_nothing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        remove_tree(folder)
 
 
 def _previous(folder: Path | None) -> tuple[tuple[Line, ...], str, Path | None]:
@@ -249,7 +265,7 @@ def _summary(
     return Summary(
         migration=request.migration,
         at=clock.now(),
-        bundle=writer.folder.name,
+        bundle="" if request.estimate else writer.folder.name,
         base=sources.base.label if sources.base else "base: none",
         base_kinds=dict(facts.base),
         tables=sums(
@@ -263,9 +279,21 @@ def _summary(
         notes=tuple(dict.fromkeys(notes)),
         left_out=dict(schema.left_out),
         owners=owners(result),
+        estimates=_estimates(request, sources, schema, diffs) if request.estimate else (),
         estimated=request.estimate,
         stale=len(settled.stale),
     )
+
+
+def _estimates(request: Request, sources: Sources, schema: Schema, diffs: list[TableDiff]) -> tuple[TableEstimate, ...]:
+    """Say how bad it is per table: counted against base, or by the rows' own times where there is none."""
+    found = estimate_from_diffs(diffs)
+    unknown = {diff.table.name for diff in diffs if not diff.base_known}
+    if request.changed_at is None or not unknown:
+        return tuple(found)
+    tables = {name: table for name, table in schema.tables.items() if name in unknown}
+    by_time = {each.table: each for each in estimate_since(sources, replace(schema, tables=tables), request.changed_at)}
+    return tuple(by_time.get(each.table, each) for each in found)
 
 
 def _minutes(length: timedelta) -> str:
@@ -300,7 +328,7 @@ def _meta(
         sequences=tuple((name, used[Side.OLD][name], used[Side.NEW][name]) for name in sorted(used[Side.OLD])),
         references=tuple(key for table in schema.tables.values() for key in table.foreign_keys if key.declared),
         # without any base nothing is known, only estimated: never an apply
-        estimated=request.estimate or set(facts.base.values()) == {BaseKind.NONE},
+        estimated=set(facts.base.values()) == {BaseKind.NONE},
         continues=continues,
     )
 

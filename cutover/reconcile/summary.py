@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from cutover.reconcile.accounting import TableSums, accounted_json, text_key
+from cutover.reconcile.estimate import TableEstimate
 from cutover.reconcile.judged import Judged
 from cutover.reconcile.merge import MergeResult
 from cutover.reconcile.model import Decision, TableName
@@ -36,6 +37,8 @@ class Summary:
         unseen: what could not be seen though the verdict needs it.
         notes: what a person should know about the reading.
         left_out: tables that were not compared, with the reason: not counted, which is not zero.
+        bundle: its folder's name; empty for an estimate, which leaves none.
+        estimates: of an estimate, how many rows each side changed, and who they belong to.
         estimated: counts only, never applied.
         stale: decisions that no longer hold.
         open_conflicts: by reason.
@@ -53,6 +56,7 @@ class Summary:
     notes: tuple[str, ...] = ()
     left_out: dict[TableName, str] = field(default_factory=dict)
     owners: tuple[Owners, ...] = ()
+    estimates: tuple[TableEstimate, ...] = ()
     estimated: bool = False
     stale: int = 0
 
@@ -116,7 +120,7 @@ class Summary:
             "findings": [],
             "tables": [each.to_json() for each in self.tables],
             "accounted": accounted_json(self.tables),
-            "bundle": self.bundle,
+            "bundle": self.bundle or None,
             "base": self.base,
             "base_kinds": {str(name): kind.value for name, kind in self.base_kinds.items()},
             "new_changes": {
@@ -142,7 +146,20 @@ class Summary:
             ],
             "stale_decisions": self.stale,
             "next": self.next_command,
+            **({"estimates": [_estimate(each) for each in self.estimates]} if self.estimated else {}),
         }
+
+
+def _estimate(each: TableEstimate) -> dict[str, Any]:
+    return {
+        "table": str(each.table),
+        "old": each.old,
+        "new": each.new,
+        "exact": each.exact,
+        "how": each.how,
+        "users": list(each.owners),
+        "user_count": each.owner_count,
+    }
 
 
 def _conflict(each: Judged) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import psycopg
 import pytest
 
 from cutover.errors import CutoverError
+from cutover.reconcile.accounting import account
+from cutover.reconcile.bundle import Accounted
 from cutover.reconcile.bundlefile import Bundle
 from cutover.reconcile.model import Decision, TableName
 from cutover.reconcile.render import render_text
@@ -155,8 +157,15 @@ def play(case: Case, stage: Stage, folder: Path) -> None:
             assert caught.value.exit_code == case.expected.get("exit_code", 2)
             return
         result = run(case, stage, folder, watermarks)
+        if result.summary.estimated:
+            compare(case, result, [account(each) for each in result.summary.judged])
+            assert result.json["estimates"] == case.expected.get("estimates", result.json["estimates"])
+            assert not [each for each in folder.iterdir() if each.is_dir()]
+            return
         bundle = Bundle(result.bundle)
-        compare(case, result, bundle)
+        compare(case, result, list(bundle.accounted()))
+        assert bundle.summary["accounted"] == result.json["accounted"]
+        assert "<script" not in (result.bundle / "report.html").read_text(encoding="utf-8")
         if bundle.meta.estimated:
             assert list(bundle.components()) == []
             return
@@ -203,11 +212,11 @@ def ask(case: Case, connection: psycopg.Connection[Any]) -> None:
         assert all(value is True for row in rows for value in row), f"{query}: {rows}"
 
 
-def compare(case: Case, result: ReconcileResult, bundle: Bundle) -> None:
+def compare(case: Case, result: ReconcileResult, lines: Sequence[Accounted]) -> None:
     """Compare a result with what the case expects, and with itself."""
     expected = case.expected
     decisions: dict[str, str] = {}
-    for line in bundle.accounted():
+    for line in lines:
         reason = f" {line.reason}" if line.decision is Decision.CONFLICT else ""
         label = f"{line.table.name if line.table.schema == 'public' else line.table} {','.join(line.key)}"
         said = f"{line.decision}{reason}" + (f" x{line.count}" if line.count > 1 else "")
@@ -217,7 +226,6 @@ def compare(case: Case, result: ReconcileResult, bundle: Bundle) -> None:
     assert result.exit_code == expected["exit_code"]
     accounted = result.json["accounted"]
     assert accounted["old_changes"] == sum(value for name, value in accounted.items() if name != "old_changes")
-    assert bundle.summary["accounted"] == accounted
     for name, counts in expected.get("tables", {}).items():
         found = next(table for table in result.json["tables"] if table["table"] == name)
         for key, value in counts.items():
@@ -229,14 +237,12 @@ def compare(case: Case, result: ReconcileResult, bundle: Bundle) -> None:
     for name, pattern in expected.get("left_out", {}).items():
         assert re.search(pattern, result.json["left_out"][name])
     for key, pattern in expected.get("because_of", {}).items():
-        found_line = next(line for line in bundle.accounted() if f"{line.table.name} {','.join(line.key)}" == key)
+        found_line = next(line for line in lines if f"{line.table.name} {','.join(line.key)}" == key)
         assert re.search(pattern, " ".join(found_line.because_of)), found_line.because_of
     for key, pattern in expected.get("effects", {}).items():
-        found_line = next(line for line in bundle.accounted() if f"{line.table.name} {','.join(line.key)}" == key)
+        found_line = next(line for line in lines if f"{line.table.name} {','.join(line.key)}" == key)
         assert re.search(pattern, " ".join(found_line.effects)), found_line.effects
     assert result.json["new_changes"]["overwritten"] == expected.get("overwritten", 0)
     text = render_text(result.summary)
     assert "\x1b" not in text
     assert result.summary.next_command in text
-    page = (result.bundle / "report.html").read_text(encoding="utf-8")
-    assert "<script" not in page

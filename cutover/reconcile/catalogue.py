@@ -84,7 +84,7 @@ class RawTable:
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[str, ...] = ()
     trigger_sources: Mapping[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
-    generated_from: tuple[frozenset[str], ...] = ()
+    generated_from: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def column(self, name: str) -> RawColumn | None:
         """Return the column of that name."""
@@ -337,7 +337,7 @@ def read_catalogue(database: Database, schemas: Iterable[str]) -> Catalogue:
                 for each in triggers[oid]
                 if each["before_update"]
             },
-            generated_from=tuple(frozenset([*each["columns"], each["name"]]) for each in generated[oid]),
+            generated_from={each["name"]: frozenset(each["columns"]) - {each["name"]} for each in generated[oid]},
         )
     return Catalogue(
         tables=tables,
@@ -380,6 +380,7 @@ def _unique(row: dict[str, Any]) -> Unique:
         partial=row["partial"],
         deferrable=row["deferrable"],
         nulls_not_distinct=row["nulls_not_distinct"],
+        touches=tuple(dict.fromkeys([*(row["columns"] or ()), *(row["touches"] or ())])),
     )
 
 

@@ -83,7 +83,11 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
     if rewritten is not None and rewritten.ambiguous:
         columns = rewritten.ambiguous
         message = f"{', '.join(columns)} refers to two tables whose ids change differently"
-        return (start.conflict("ambiguous_reference", message, columns=columns),)
+        return (_with_choice(context, start, start.conflict("ambiguous_reference", message, columns=columns)),)
+    columns = _computed_references(table, change.old, start.old)
+    if columns:
+        message = f"{', '.join(columns)} is computed by new and would hold the id that old gave, not the row's new one"
+        return (_with_choice(context, start, start.conflict("generated_reference", message, columns=columns)),)
     if number in context.identities.refused:
         refusal = context.identities.refused[number]
         return (_with_choice(context, start, start.conflict(refusal.reason, refusal.message)),)
@@ -94,10 +98,20 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
         earlier = context.facts.carried.keyless.get(table.name)
         if earlier is not None:
             message = f"the apply of {earlier} wrote to this table without key: which rows it wrote cannot be told"
-            return (start.conflict("keyless_applied", message),)
-        return _keyless(start)
+            return (_with_choice(context, start, start.conflict("keyless_applied", message)),)
+        return _keyless_chosen(context, start)
     judged = _judge(context, start)
     return (_with_choice(context, start, judged),)
+
+
+def _computed_references(table: Table, original: Row | None, cells: Cells | None) -> tuple[str, ...]:
+    """Return the generated columns that refer to a re-keyed row, though nothing that they are computed from does."""
+    if original is None or cells is None or cells is original:
+        return ()
+    rewritten = {column for column, place in table.places.items() if cells[place] != original[place]}
+    sources = dict(table.generated_from)
+    computed = (column.name for column in table.columns if column.generated and column.name in rewritten)
+    return tuple(column for column in computed if rewritten.isdisjoint(sources.get(column, ())))
 
 
 def _refused_table(context: Context, table: Table) -> tuple[str, str] | None:
@@ -153,12 +167,24 @@ def _skip(start: Judged, reason: str, rule: str, *, alive: bool = True, message:
     )
 
 
+def _keyless_chosen(context: Context, start: Judged) -> tuple[Judged, ...]:
+    """Judge rows without key as a person decided, where one did: all copies of a row are one decision."""
+    decided = _decided(context, start)
+    if decided is not None and decided.choice in (Choice.NEW, Choice.DISCARD):
+        return (_with_choice(context, start, start),)
+    parts = _keyless(start)
+    if decided is None or decided.choice is not Choice.OLD:
+        return parts
+    gone = replace(start, decision=Decision.ALREADY_PRESENT, pre=None, post=None, rules=("decision: take old",))
+    return tuple(replace(gone, copies=each.copies) if each.reason == "keyless_delete" else each for each in parts)
+
+
 def _keyless(start: Judged) -> tuple[Judged, ...]:
     change, table = start.change, start.table
     if change.old is not None:
         if only_old := _no_column(start, change.old):
             return (only_old,)
-        return (replace(start, pre=None, post=result_row(table, None, {}, start.old), writes=True),)
+        return (replace(start, pre=None, post=result_row(table, None, {}, start.old, start.change.old), writes=True),)
     there = min(change.count, change.new_count)
     beyond = change.count - there
     results = []
@@ -269,7 +295,7 @@ def _insert(context: Context, start: Judged, decision: Decision) -> Judged:
     lost = _dropped_only_old(context, start)
     if isinstance(lost, Judged):
         return lost
-    post = result_row(start.table, None, {}, start.old)
+    post = result_row(start.table, None, {}, start.old, start.change.old)
     if lost:
         return replace(
             start,
@@ -362,7 +388,7 @@ def _outcome(start: Judged, merged: Merged, *, theirs: Touched, lost: tuple[str,
     """Turn merged columns into a judgement."""
     table = start.table
     writes = bool(merged.values)
-    post = result_row(table, start.pre, dict(merged.values)) if writes else start.pre
+    post = result_row(table, start.pre, dict(merged.values), original=start.change.old) if writes else start.pre
     dropped = (*merged.dropped, *lost)
     if dropped:
         decision = Decision.SKIPPED
@@ -397,7 +423,9 @@ def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
     if isinstance(lost, Judged):
         return lost
     adding = context.facts.carried.added.get((table.name, start.change.key))
-    if adding is not None and cells != new:
+    if adding is not None:
+        if cells == new:
+            return replace(start, decision=Decision.ALREADY_PRESENT, outcome="kept" if start.new_kind else "")
         message = f"what old added was added by the apply of {adding}: a second time would be once too often"
         return start.conflict("added_already", message, columns=mine.real)
     soft = _soft_delete(context, start, base, new, mine, theirs)
@@ -405,7 +433,9 @@ def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
         return soft
     mine, theirs = soft
     both = bool(mine.real and theirs.real)
-    if both and any(cells[table.places[c]] != new[table.places[c]] for c in mine.real):
+    merger = _merger(context, start, base, new)
+    differs = any(cells[table.places[c]] != new[table.places[c]] for c in mine.real)
+    if both and (differs or merger.added_alike(mine, theirs)):
         reused = _identity_columns(table, mine) or _identity_columns(table, theirs)
         inferred = context.facts.kind(table.name) is BaseKind.INFERRED
         if _decided(context, start) is None and (reused or inferred):
@@ -414,7 +444,7 @@ def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
                 return start.conflict("id_reused", message, columns=reused)
             return start.conflict("inferred_both_touched", "both sides changed it, and base is only inferred")
     whole = both and (rules.no_merge or takes_whole_rows(table))
-    merged = _merger(context, start, base, new).merge(mine, theirs, whole=whole)
+    merged = merger.merge(mine, theirs, whole=whole)
     if merged.why is not None:
         reason, message = merged.why
         if whole and not set(merged.contested) & set(theirs.real) and reason == "updated_both":
@@ -516,7 +546,7 @@ def _updated_but_gone(context: Context, start: Judged, base: Row) -> Judged:
         lost = _dropped_only_old(context, start)
         if isinstance(lost, Judged):
             return lost
-        post = result_row(table, None, {}, start.old)
+        post = result_row(table, None, {}, start.old, start.change.old)
         return replace(start, post=post, writes=True, rules=(name,), reason="rule", outcome="overwritten")
     message = f"old changed {', '.join(mine.real)}, new deleted it"
     return start.conflict("updated_deleted", message, columns=mine.real)

@@ -10,7 +10,7 @@ from cutover.reconcile.cells import Cell, Cells, Filled
 from cutover.reconcile.model import Row, Table, TableKind
 from cutover.reconcile.policy import Policy, Rule, Rules
 from cutover.reconcile.rekey import volatile_default
-from cutover.reconcile.values import add_delta, compare, instant, later, number
+from cutover.reconcile.values import add_delta, compare, has_fraction, instant, later, looks_like_uuid, number
 
 
 class Touched(NamedTuple):
@@ -137,6 +137,7 @@ class Merger:
         differing = [column for column in mine.real if self._old[column] != self._new[column]]
         if self._base is None:
             differing += [c for c in theirs.real if c not in mine.real and self._old[c] != self._new[c]]
+        differing += self.added_alike(mine, theirs)
         differing = [column for column in differing if column not in self._table.columns_only_old]
         changed_by_new = [c for c in theirs.real if self._old[c] != self._new[c]]
         free, effects, easy = self._without_contradiction(differing)
@@ -172,6 +173,25 @@ class Merger:
             rules=outcome.rules,
             effects=effects,
         )
+
+    def added_alike(self, mine: Touched, theirs: Touched) -> list[str]:
+        """Return the columns that are added up in which both sides came to the same number.
+
+        They are two changes, unless something else that both changed proves that they are one: a uuid, or a time with
+        a part of a second.
+        """
+        if self._base is None:
+            return []
+        both = [c for c in (*mine.real, *mine.noise) if c in (*theirs.real, *theirs.noise)]
+        alike = [column for column in both if self._old[column] == self._new[column]]
+        if any(self._proves(column) for column in alike):
+            return []
+        return [column for column in alike if self._policy(column)[1] is Policy.ADD]
+
+    def _proves(self, column: str) -> bool:
+        value = self._new[column]
+        timed = self._types[column].type.startswith("timestamp") and has_fraction(value)
+        return value is not None and (timed or looks_like_uuid(value))
 
     def _without_contradiction(self, differing: Sequence[str]) -> tuple[set[str], tuple[str, ...], dict[str, Cell]]:
         """Find the columns of one thing inserted twice that contradict nothing."""
@@ -293,8 +313,14 @@ class Merger:
         return Merged(dropped=("*",), rules=(rule.name,))
 
 
-def result_row(table: Table, new: Row | None, values: dict[str, Cell], old: Cells | None = None) -> Cells:
-    """Return the row in the result: new's with ``values`` written over it, or old's where new has none."""
+def result_row(
+    table: Table, new: Row | None, values: dict[str, Cell], old: Cells | None = None, original: Row | None = None
+) -> Cells:
+    """Return the row in the result: new's with ``values`` written over it, or old's where new has none.
+
+    ``old`` is old's row with its references rewritten. ``original`` is the row as old wrote it: it tells what a
+    generated column will hold where what it is computed from is the same.
+    """
     plain = not table.columns_only_new and not table.columns_only_old and not any(c.generated for c in table.columns)
     if plain and new is None and old is not None and not values:
         return old
@@ -310,6 +336,12 @@ def result_row(table: Table, new: Row | None, values: dict[str, Cell], old: Cell
             cells.append(None)
         else:
             cells.append(values.get(column.name, None if old is None else old[place]))
+    for name, sources in table.generated_from:
+        places = [table.places[each] for each in sources]
+        for row in (new, original):
+            if row is not None and all(cells[place] == row[place] for place in places):
+                cells[table.places[name]] = row[table.places[name]]
+                break
     return tuple(cells)
 
 

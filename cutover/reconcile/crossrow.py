@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cutover.reconcile.asked import Asked, Values
-from cutover.reconcile.cells import Cells
+from cutover.reconcile.cells import Cells, Filled
 from cutover.reconcile.judged import Judged, label
 from cutover.reconcile.links import cascades, linked_rows
 from cutover.reconcile.model import Constraint, Decision, ForeignKey, Key, Schema, Side, Table, TableName, Unique
@@ -107,7 +107,7 @@ class CrossRow:
                     if not key.json_path and self._changes(judged, key.columns):
                         want(key.to_table, key.to_columns, pick(table, judged.post, key.columns))
                 for unique in table.uniques:
-                    if unique.columns and self._changes(judged, unique.columns):
+                    if unique.columns and self._changes(judged, unique.watched):
                         want(table.name, unique.columns, pick(table, judged.post, unique.columns))
             for key in self._pointing.get(table.name, ()):
                 if judged.pre is not None and key.table in self._schema.tables:
@@ -182,7 +182,7 @@ class CrossRow:
                 self._watch(position, parent)
                 if parent != position and not self._judged[parent].alive:
                     return _missing(key, origin, (self._judged[parent].label,))
-                return None
+                return self._renamed(key, cells, parent)
         values = referred(key, cells)
         if values is None:
             return None
@@ -205,6 +205,15 @@ class CrossRow:
                 return _missing(key, values, (self._judged[changed].label,))
         return _missing(key, values, (f"{label(target, values)} (new does not have it)",))
 
+    def _renamed(self, key: ForeignKey, cells: Cells, parent: int) -> _Why | None:
+        """Tell whether the row that is meant will be known by another value than the one that refers to it."""
+        row = self._judged[parent].post
+        if key.json_path or row is None or pick(self._judged[parent].table, row, key.to_columns) == cells:
+            return None
+        there = self._judged[parent].label
+        message = f"{', '.join(key.columns)} refers to {there}, whose {', '.join(key.to_columns)} will be another one"
+        return _Why("dependent", message, (there,), key.columns)
+
     # --- what may stand only once -------------------------------------------------------------------------
 
     def _uniques(self, position: int, judged: Judged) -> _Why | None:
@@ -215,7 +224,7 @@ class CrossRow:
             *(each for each in judged.table.constraints if each.kind == "exclude"),
         )
         for rule in rules:
-            if rule.columns and not self._changes(judged, rule.columns):
+            if rule.watched and not self._changes(judged, rule.watched):
                 continue
             others = (
                 self._by_value(position, judged, rule)
@@ -226,7 +235,7 @@ class CrossRow:
                 what = "exclusion" if isinstance(rule, Constraint) else "unique"
                 columns = rule.columns or judged.table.key
                 message = f"{rule.name}: the result would hold {', '.join(columns)} twice"
-                also = () if writer is None or not self._changes(self._judged[writer], rule.columns) else (writer,)
+                also = () if writer is None or not self._changes(self._judged[writer], rule.watched) else (writer,)
                 return _Why(
                     what, message, (label(judged.table, key),), rule.columns, key if writer is None else None, also
                 )
@@ -234,6 +243,8 @@ class CrossRow:
 
     def _by_value(self, position: int, judged: Judged, rule: Unique) -> Iterator[tuple[Key, int | None]]:
         cells = pick(judged.table, judged.post or (), rule.columns)
+        if any(isinstance(cell, Filled) for cell in cells):
+            return
         if any(cell is None for cell in cells):
             if rule.nulls_not_distinct:
                 yield from self._by_server(position, judged, rule)
@@ -255,7 +266,7 @@ class CrossRow:
         """Ask the server, where only it can compare: what new holds, and where the sides mix, what old holds."""
         table, post = judged.table, judged.post or ()
         own = None if judged.pre is None else row_key(table, judged.pre)
-        columns = rule.columns or tuple(column.name for column in table.columns if not column.generated)
+        columns = rule.watched or tuple(column.name for column in table.columns if not column.generated)
         against_new = self._asked.violations(Side.NEW, table, rule, post) if self._may_collide(judged, rule) else ()
         for row in against_new:
             key = row_key(table, row)
@@ -269,7 +280,7 @@ class CrossRow:
                 continue
             self._watch(position, writer)
             other = self._judged[writer]
-            if other.post is not None and not self._changes(other, rule.columns or table.column_names):
+            if other.post is not None and not self._changes(other, rule.watched or table.column_names):
                 yield key, writer
         if judged.old is not None and pick(table, judged.old, columns) == pick(table, post, columns):
             # old itself holds this very row beside its others

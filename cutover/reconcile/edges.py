@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from cutover.reconcile.asked import Asked
-from cutover.reconcile.cells import Cells, JsonIds, NewId
+from cutover.reconcile.cells import Cells, Filled, JsonIds, NewId
 from cutover.reconcile.judged import Judged
 from cutover.reconcile.links import linked_rows
 from cutover.reconcile.model import ForeignKey, Key, Row, Schema, Side, Table, TableName, Unique
@@ -106,18 +106,29 @@ class _Finder:
                 yield from self._let_go(position, each, key)
 
     def _drawn(self, position: int, post: Cells) -> Iterator[Edge]:
+        for origin in self._drawn_by(position, post):
+            yield Edge(origin, position, EdgeKind.BELONGS)
+
+    def _drawn_by(self, position: int, post: Cells) -> Iterator[int]:
+        """Yield the steps of the rows whose new ids stand in a row."""
         for cell in post:
             ids = [new for _, new in cell.ids] if isinstance(cell, JsonIds) else [cell]
             for new in ids:
                 if isinstance(new, NewId):
                     origin = self._origin.get((new.table, new.old), position)
                     if origin != position:
-                        yield Edge(origin, position, EdgeKind.BELONGS)
+                        yield origin
 
     def _provided(self, position: int, each: Judged, key: ForeignKey) -> Iterator[Edge]:
         if key.to_table not in self._schema.tables or not set(key.columns) <= each.table.places.keys():
             return
         cells = _refers(key, each.table, each.post or ())
+        inside = key.json_path and isinstance(pick(each.table, each.post or (), key.columns)[0], JsonIds)
+        if inside or any(isinstance(cell, Filled) for cell in cells):
+            # not known yet, inside a document or computed: whatever row it is whose id is drawn, comes first
+            for other in self._drawn_by(position, each.post or ()):
+                yield Edge(other, position, EdgeKind.PROVIDES, key.columns, key.deferrable or key.declared)
+            return
         if None in cells or (each.pre is not None and _refers(key, each.table, each.pre) == cells):
             return
         for other in self._index(key.to_table, key.to_columns, post=True).get(cells, ()):
@@ -137,14 +148,14 @@ class _Finder:
 
     def _given_up(self, position: int, each: Judged) -> Iterator[Edge]:
         table, post = each.table, each.post or ()
-        constraints = [(rule.columns, rule, rule.deferrable) for rule in table.uniques]
-        for columns, rule, deferrable in constraints:
-            if columns and not self._changes(position, columns):
+        for rule in table.uniques:
+            if rule.watched and not self._changes(position, rule.watched):
                 continue
+            columns = rule.columns
             if columns and rule.text_tells and not rule.partial:
                 for other in self._index(table.name, columns, post=False).get(pick(table, post, columns), ()):
                     if other != position and self._changes(other, columns):
-                        yield Edge(other, position, EdgeKind.GIVES_UP, columns, deferrable)
+                        yield Edge(other, position, EdgeKind.GIVES_UP, columns, rule.deferrable)
             else:
                 yield from self._by_server(position, each, rule)
         for constraint in table.constraints:

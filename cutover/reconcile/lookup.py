@@ -75,7 +75,7 @@ class LiveLookup:
                 casts=casts,
                 arrays=arrays,
                 names=sql.SQL(", ").join(names),
-                table=sql.Identifier(*ask.table),
+                table=_from(raw),
                 on=on,
             )
 
@@ -136,7 +136,7 @@ class LiveLookup:
         ).format(
             select=_select(table, raw, "t"),
             expressions=expressions,
-            table=sql.Identifier(*table.name),
+            table=_from(raw),
             where=where,
             record=record,
             on=sql.SQL(" AND ").join(conditions),
@@ -207,6 +207,11 @@ SELECT pg_get_indexdef(i.indexrelid, k.n::int, true) AS expression,
  WHERE i.indrelid = %(table)s::oid AND c.relname = %(name)s
  ORDER BY k.n
 """
+
+
+def _from(raw: RawTable) -> sql.Composable:
+    """Name a table without those that inherit from it: no key and no unique of it knows of their rows."""
+    return sql.SQL("{}" if raw.relkind == "p" else "ONLY {}").format(sql.Identifier(*raw.name))
 
 
 def _select(table: Table, raw: RawTable, alias: str) -> sql.Composable:

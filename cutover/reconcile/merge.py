@@ -100,6 +100,18 @@ def _kept_twice(judged: Sequence[Judged]) -> Iterator[str]:
             f"{table}: {count} inserted row(s) are equal on both sides and both are kept: no unique column, uuid or"
             " time with a part of a second proves that they are one. If base is older than the copy, take a later base"
         )
+    alike: Counter[tuple[TableName, str]] = Counter()
+    for each in judged:
+        for column in each.add:
+            place = each.table.places[column]
+            if each.change.old is not None and each.change.new is not None:
+                alike[each.table.name, column] += each.change.old[place] == each.change.new[place]
+    for (table, column), count in alike.items():
+        if count:
+            yield (
+                f"{table}.{column}: {count} row(s) hold the same number on both sides and both differences are added:"
+                " nothing proves that they are one. If base is older than the copy, take a later base"
+            )
 
 
 def _undeclared(

@@ -96,6 +96,7 @@ class Unique(NamedTuple):
         columns: empty when the index holds an expression.
         definition: ``pg_get_indexdef``.
         partial: has a WHERE.
+        touches: every column that it depends on, those of its expressions and of its WHERE among them.
         text_tells: two values collide exactly when their texts are the same; False for citext, numeric
             without a fixed scale, non-deterministic collations...: ask :meth:`Lookup.violations`.
     """
@@ -108,6 +109,12 @@ class Unique(NamedTuple):
     deferrable: bool = False
     nulls_not_distinct: bool = False
     text_tells: bool = True
+    touches: tuple[str, ...] = ()
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The columns whose change may make a row collide; empty where that is not known."""
+        return self.touches or self.columns
 
 
 class Constraint(NamedTuple):
@@ -117,6 +124,11 @@ class Constraint(NamedTuple):
     kind: str
     columns: tuple[str, ...]
     definition: str
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The columns whose change may break it; empty where that is not known."""
+        return self.columns
 
 
 class TableKind(StrEnum):
@@ -151,6 +163,8 @@ class Table:
         column_names, places: names in row order, and the place of each in a row.
         dependencies: sets of columns that share a CHECK, foreign key, unique, exclusion or generated
             expression, the plan's groups included: two sides touching one set is no mere column merge.
+        generated_from: generated columns with the columns that they are computed from, where that is the same on
+            both sides.
     """
 
     name: TableName
@@ -176,6 +190,7 @@ class Table:
     owner: str | None = None
     groups: tuple[tuple[str, ...], ...] = ()
     dependencies: tuple[frozenset[str], ...] = ()
+    generated_from: tuple[tuple[str, frozenset[str]], ...] = ()
     column_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     places: Mapping[str, int] = field(init=False, repr=False, compare=False)
 

@@ -327,7 +327,8 @@ def _proven_equal(table: Table, old: Row, cells: Cells, new: Row) -> bool:
     """Tell whether two inserts under one generated key are one row.
 
     Equal text is not enough (two users may order the same thing): a unique column, a uuid or a time with a part of
-    a second must agree as well. A number drawn from a sequence agrees by chance.
+    a second must agree as well. A number drawn from a sequence agrees by chance, the key first of all, and what is
+    computed from it likewise.
     """
     one_sided = {*table.columns_only_old, *table.columns_only_new}
     for place, column in enumerate(table.columns):
@@ -337,10 +338,14 @@ def _proven_equal(table: Table, old: Row, cells: Cells, new: Row) -> bool:
         elif not column.generated and cells[place] != new[place]:
             return False
     names = table.places
+    drawn = {column.name for column in table.columns if column.sequence is not None}.union(table.key)
+    sources = dict(table.generated_from)
+    for column in table.columns:
+        if column.generated and not drawn.isdisjoint(sources.get(column.name, table.key)):
+            drawn.add(column.name)
     for unique in table.uniques:
-        others = [column for column in unique.columns if column not in table.key]
-        drawn = any(column.sequence is not None for column in table.columns if column.name in others)
-        if others and not unique.partial and not drawn and all(new[names[c]] is not None for c in unique.columns):
+        proves = bool(unique.columns) and not unique.partial and drawn.isdisjoint(unique.columns)
+        if proves and all(new[names[column]] is not None for column in unique.columns):
             return True
     for column, value in zip(table.columns, new, strict=True):
         if column.name in table.key or column.name in one_sided or value is None:

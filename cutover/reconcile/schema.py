@@ -144,10 +144,10 @@ def _table(
     dependencies = {frozenset(group) for group in groups}
     for raw in (old, new):
         if raw is not None:
-            dependencies.update(raw.generated_from)
+            dependencies.update(frozenset({each, *among}) for each, among in raw.generated_from.items())
     for columns in (
         *(each.columns for raw in (old, new) if raw for each in raw.constraints),
-        *(each.columns for raw in (old, new) if raw for each in raw.uniques),
+        *(each.touches for raw in (old, new) if raw for each in raw.uniques),
         *(each.columns for each in foreign_keys),
     ):
         dependencies.add(frozenset(columns))
@@ -175,7 +175,20 @@ def _table(
         owner=option.owner if option else None,
         groups=groups,
         dependencies=tuple(sorted((each for each in dependencies if len(each) > 1), key=sorted)),
+        generated_from=tuple(_generated_from(old, new)),
     )
+
+
+def _generated_from(old: RawTable, new: RawTable | None) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield what the generated columns are computed from, where both sides compute them from the same."""
+    if new is None:
+        return
+    for column in old.columns:
+        other = new.column(column.name)
+        if column.generated and other is not None and other.generated:
+            sources = old.generated_from.get(column.name, frozenset())
+            if sources == new.generated_from.get(column.name, frozenset()):
+                yield column.name, sources
 
 
 def _check_readable(name: TableName, old: RawTable, new: RawTable | None) -> None:

@@ -245,9 +245,9 @@ def _may_join(group: Sequence[Step], step: Step) -> bool:
         assert other.pre is not None  # noqa: S101 - for the type checker: the case is excluded above
         assert other.post is not None  # noqa: S101 - for the type checker: the case is excluded above
         for mine_before, mine, theirs_before, theirs in zip(step.pre, step.post, other.pre, other.post, strict=True):
-            if mine != mine_before and mine is not None and mine == theirs_before:
+            if mine != mine_before and mine == theirs_before:
                 return False
-            if theirs != theirs_before and theirs is not None and theirs == mine_before:
+            if theirs != theirs_before and theirs == mine_before:
                 return False
     return True
 

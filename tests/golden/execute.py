@@ -81,7 +81,7 @@ class Executor:
         names, values = [], []
         for place, name in enumerate(table.columns):
             cell = (step.post or ())[place]
-            if isinstance(cell, Filled) or name in table.only_old:
+            if isinstance(cell, Filled) or name in (*table.only_old, *table.generated):
                 continue
             if step.pre is None or step.pre[place] != cell:
                 names.append(name)
@@ -92,9 +92,11 @@ class Executor:
         parts: list[sql.Composable] = []
         values: list[str | None] = []
         for name, cell in zip(table.columns, pre, strict=True):
-            if isinstance(cell, Filled) or name in table.only_old:
+            if isinstance(cell, Filled) or name in (*table.only_old, *table.generated):
                 continue
-            parts.append(sql.SQL("{}::text IS NOT DISTINCT FROM %s").format(sql.Identifier(name)))
+            # as it is printed: a cast to text says otherwise of booleans and padded texts
+            printed = sql.SQL("CASE WHEN num_nulls({0}) = 0 THEN format('%%s', {0}) END").format(sql.Identifier(name))
+            parts.append(printed + sql.SQL(" IS NOT DISTINCT FROM %s"))
             values.append(self._value(cell))
         return sql.SQL(" AND ").join(parts), values
 

@@ -1,0 +1,1 @@
+INSERT INTO posts VALUES (1,10,'a'),(2,10,'a'); INSERT INTO visits VALUES (1,10,NULL);

@@ -1,0 +1,1 @@
+UPDATE p SET l='Y' WHERE id=1;

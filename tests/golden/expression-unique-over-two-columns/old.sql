@@ -1,0 +1,1 @@
+UPDATE p SET f='X' WHERE id=1;

@@ -1,0 +1,3 @@
+CREATE TABLE a (id int PRIMARY KEY, v text UNIQUE);
+CREATE TABLE b (w text, PRIMARY KEY (id)) INHERITS (a);
+CREATE TABLE r (id int PRIMARY KEY, a int REFERENCES a);

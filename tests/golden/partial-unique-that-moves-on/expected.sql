@@ -1,0 +1,1 @@
+SELECT array_agg(id ORDER BY id)='{1,3,6}' FROM addr WHERE is_default; SELECT bool_and(note='n') FROM addr WHERE user_id=2; SELECT array_agg(id ORDER BY id)='{1,3}' FROM mail WHERE deleted_at IS NULL;

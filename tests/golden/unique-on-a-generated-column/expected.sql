@@ -1,0 +1,1 @@
+SELECT array_agg(low ORDER BY id)='{z,b,e,c}' FROM u;

@@ -25,8 +25,11 @@ def split_brain(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outco
     if plan.gate.writes == "none":
         yield skipped(subject, 'the plan says that no database is written on old (writes = "none")')
         return
+    if plan.database is None:
+        yield unknown(subject, NO_DATABASE).informing()  # database.old-quiet holds the gate, and may be overridden
+        return
     if not configured(plan, "old") or not configured(plan, "new"):
-        yield unknown(subject, NO_DATABASE if plan.database is None else "[database] needs both old and new")
+        yield unknown(subject, "[database] needs both old and new")
         return
     if evidence.databases.one_for_both():
         yield unknown(subject, ONE_FOR_BOTH)

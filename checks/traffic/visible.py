@@ -25,15 +25,14 @@ def visible(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome]:
     A dashboard that shows zero means "drained" or "blind": a renamed metric, a revoked key, a wrong dimension and
     an idle load balancer all look alike. Tagged requests to each address of each side tell them apart. A side
     whose addresses all refuse connections needs no eye. Without any source the change itself is not in danger,
-    so that preflight only says what will be missing: it is ``done`` that refuses.
+    so that preflight only says what will be missing: it is ``done`` that refuses, by ``traffic.converged``.
     """
     sources = evidence.traffic.sources
     if not any(source.weight == "requests" for source in sources.values()):
         if plan.gate.traffic == "optional":
             yield skipped("requests", 'no [[traffic]] in the plan (traffic = "optional")')
         else:
-            nothing = unknown("requests", NO_SOURCE)
-            yield nothing.informing() if evidence.phase is Phase.PREFLIGHT else nothing
+            yield unknown("requests", NO_SOURCE).informing()
     estimate = Estimate(plan, evidence.traffic, now)
     silent = silent_since(plan, evidence, now)
     failure = evidence.failure("traffic")

@@ -14,6 +14,7 @@ from cutover.finding import Finding, Phase, Severity, Status
 from cutover.ledger import Ledger
 from cutover.observations.gate import Judged, Overridden, SignedOff
 from cutover.plan import Plan
+from cutover.report.finding_text import one_line
 from cutover.report.verdict_text import judged_json, judged_text, soak_text
 from cutover.rounds import Judgement, Rounds
 from cutover.verdict import SPLIT_BRAIN, Exit, Verdict
@@ -45,21 +46,33 @@ def _decide(
     code = judged.exit_code
     if judgement.verdict is Verdict.CONVERGED:
         sign_off = _sign_off(session, ledger, plan, judgement)
-        form["signed_off"] = {"who": sign_off.who, "ledger_head": sign_off.ledger_head, "bound": sign_off.bound}
+        form["signed_off"] = {
+            "who": sign_off.who,
+            "ledger_head": sign_off.ledger_head,
+            "gate_changes": sign_off.gate_changes,
+            "bound": sign_off.bound,
+        }
         lines.append(f"Signed off by {sign_off.who}; ledger head {sign_off.ledger_head[:16]}. {sign_off.bound}")
         if sign_off.gate_changes:
             lines.append("Gate values that are not the default: " + _pairs(sign_off.gate_changes))
-    elif overridden:
+    if overridden:
         refused = _not_covered(judged, overridden)
         idle = _idle(judged, overridden)
-        form["override"] = {"reason": reason, "who": who(), "checks": list(overridden)}
+        form["override"] = {
+            "reason": reason,
+            "who": who(),
+            "checks": list(overridden),
+            "recorded": not idle and not refused,
+            "not_covered": list(refused),
+        }
         if idle:
             lines.append(f"Nothing to override: {', '.join(idle)} does not stand in the way. Nothing was overridden.")
         elif refused:
             lines.append(f"The override does not cover: {', '.join(refused)}. Nothing was overridden.")
         else:
             _record_override(session, ledger, judged, overridden, reason)
-            lines.append(f"OVERRIDDEN by {who()}: {', '.join(overridden)}: {reason}. The verdict stands as it is.")
+            said = f"{who()}: {', '.join(overridden)}: {one_line(reason)}"
+            lines.append(f"OVERRIDDEN by {said}. The verdict stands as it is.")
             code = int(Exit.OK)
             form["exit_code"] = code
     output.result(form, "\n".join(lines))

@@ -412,8 +412,17 @@ def test_required_traffic_and_writes_without_a_source_are_inconclusive(world: Wo
     assert result.findings("traffic.converged", "inconclusive")
     assert result.findings("database.old-quiet", "inconclusive")
     assert cutover("done").code == 4
-    override = ["--override", "traffic.converged,database.old-quiet", "--override", "database.split-brain"]
-    assert cutover("done", *override, "--reason", "x").code == 2
+    override = ["--override", "traffic.converged,database.old-quiet"]
+    assert cutover("done", *override, "--override", "database.split-brain", "--reason", "x").code == 2
+    refused = cutover("done", "--override", "traffic.converged", "--reason", "counted by hand")
+    assert refused.code == 4
+    assert not refused.json["override"]["recorded"]
+    assert refused.json["override"]["not_covered"] == ["database.old-quiet"]
+    overridden = cutover("done", *override, "--reason", "counted by hand")
+    assert overridden.code == 0, overridden.out
+    assert overridden.json["verdict"] == "inconclusive"
+    assert overridden.json["override"]["recorded"]
+    assert cutover("status").code == 4
 
 
 def test_a_preflight_without_sources_may_be_ready_and_says_that_done_will_refuse(world: World, start: Start) -> None:
@@ -450,6 +459,9 @@ def test_an_override_leaves_the_verdict_and_stays_in_every_report(world: World, 
         assert shown.code == result.code
         assert shown.json["overrides"][0]["reason"] == "agreed by all"
         assert shown.json["overrides"][0]["names"] == [APP]
+    cutover.plan.write_text("[broken")
+    for words_ in (("report",), ("status",)):
+        assert cutover(*words_).code == result.code, "what was decided is told without a plan"
 
 
 def test_a_look_at_another_name_in_between_leaves_the_plans_names_as_they_were(world: World, start: Start) -> None:

@@ -17,7 +17,7 @@ from cutover.ledger import Ledger
 from cutover.observations.base import Observation
 from cutover.observations.gate import Judged
 from cutover.report.files import write_atomically
-from cutover.report.finding_text import clean
+from cutover.report.finding_text import one_line
 from cutover.report.page import status_page
 from cutover.report.verdict_text import judged_json, judged_text
 from cutover.rounds import Rounds
@@ -39,7 +39,7 @@ def run_status(session: Session) -> int:
     ]
     if is_split_brain(last.findings):
         lines.reverse()  # the alarm is the first line of everything
-    lines += _decision_lines(story, now)
+    lines += [*_part_lines(story, now), *_decision_lines(story, now)]
     session.output.result(form, "\n".join(lines))
     return last.exit_code
 
@@ -65,6 +65,7 @@ def run_report(session: Session, at: datetime | None, html: Path | None) -> int:
     lines = [
         f"{last.migration}: {story.rounds} rounds, {len(story.turns)} verdicts; ledger head {head[:16]}",
         tabulate(rows, headers=["at", "command", "verdict", "because of"], tablefmt="simple"),
+        *_part_lines(story, now),
         *_decision_lines(story, now),
         "",
         judged_text(last, session.output.paint, verbosity=session.output.verbosity),
@@ -96,20 +97,24 @@ def _entries(ledger: Ledger, until: datetime | None) -> Iterator[Observation]:
 
 
 def _last(session: Session, story: Story) -> Judged:
-    if story.last is None:
+    if story.standing is None:
         raise CutoverError(
             f"{session.ledger_path}: nothing was judged by then",
             "run `cutover preflight` or `cutover watch` first",
             exit_code=4,
         )
-    return story.last
+    return story.standing
 
 
 def _replay(session: Session, ledger: Ledger, last: Judged) -> str | None:
-    """Judge the last round again from what the ledger holds; None when the plan is not the one that judged it."""
-    if not session.has_plan:
+    """Judge the last round again from what the ledger holds; None when the plan is not the one that judged it.
+
+    A plan that cannot be read (any more) is another one: what was decided is told without it.
+    """
+    try:
+        plan = session.plan()
+    except CutoverError:
         return None
-    plan = session.plan()
     plan = plan.reversed() if last.reverse else plan
     if plan.hash() != last.plan_hash or not set(last.names) <= set(plan.names):
         return None
@@ -120,7 +125,7 @@ def _replay(session: Session, ledger: Ledger, last: Judged) -> str | None:
     )
     rounds.evidence = Evidence(plan)
     rounds.evidence.phase = rounds.phase
-    for _, observation in ledger.read(until=last.at):
+    for _, observation in ledger.read():
         if observation == last:
             break
         rounds.evidence.add(observation)
@@ -156,14 +161,22 @@ def _decisions(story: Story) -> dict[str, object]:
     }
 
 
+def _part_lines(story: Story, now: datetime) -> list[str]:
+    """Say that a part of the names was found to have converged since."""
+    part = story.last
+    if part is None or part is story.standing:
+        return []
+    return [f"since then, of {', '.join(_shown(part.names))} alone: {part.verdict} ({say_instant(part.at, now)})"]
+
+
 def _decision_lines(story: Story, now: datetime) -> list[str]:
     lines = [
-        f"OVERRIDDEN {say_instant(x.at, now)} by {clean(x.who)}: {', '.join(x.checks)}: {clean(x.reason)} "
+        f"OVERRIDDEN {say_instant(x.at, now)} by {one_line(x.who)}: {', '.join(x.checks)}: {one_line(x.reason)} "
         f"(verdict then: {x.verdict}{_of(x.names)})"
         for x in story.overrides
     ]
     return lines + [
-        f"signed off {say_instant(x.at, now)} by {clean(x.who)}: {', '.join(_shown(x.names))}. {x.bound}"
+        f"signed off {say_instant(x.at, now)} by {one_line(x.who)}: {', '.join(_shown(x.names))}. {x.bound}"
         for x in story.sign_offs
     ]
 

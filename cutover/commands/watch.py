@@ -56,6 +56,8 @@ def run(session: Session, *, once: bool, until_done: bool, timeout: str | None, 
     for path in filter(None, (files.html, files.metrics)):
         if not path.parent.is_dir():
             raise CutoverError(f"{path}: there is no folder {path.parent}", "make it first, or name another file")
+        if path.is_dir():
+            raise CutoverError(f"{path}: is a folder", "name a file in it")
     plan = session.plan()
     with session.open_ledger() as ledger:
         if reverse:
@@ -83,7 +85,7 @@ async def _watch(
     last: list[Judgement] = []
 
     rounds.catch_up()
-    last_judged = rounds.evidence.story.last
+    last_judged = rounds.evidence.story.standing
     notifier = Notifier(
         rounds.plan.notify,
         session.clock,

@@ -26,10 +26,18 @@ class Point:
 
 
 class Story:
-    """The decisions of one ledger, in order; bounded: the curve is thinned by half when it grows too long."""
+    """The decisions of one ledger, in order; bounded: the curve is thinned by half when it grows too long.
+
+    Attributes:
+        last: the last verdict.
+        standing: the one that tells where the migration stands: a part of the names that has converged
+            (``done --name``) says nothing of the others, and so does not replace what was said of all.
+    """
 
     def __init__(self) -> None:
         self.last: Judged | None = None
+        self.standing: Judged | None = None
+        self._names: dict[str, frozenset[str]] = {}
         self.rounds = 0
         self.turns: list[Judged] = []
         self.overrides: list[Overridden] = []
@@ -44,6 +52,8 @@ class Story:
             case Judged():
                 before = self.last
                 self.last = observation
+                if not (self._is_part(observation) and observation.exit_code == 0):
+                    self.standing = observation
                 self.rounds += 1
                 if before is None or (before.verdict, before.phase) != (observation.verdict, observation.phase):
                     self.turns.append(observation)
@@ -53,6 +63,11 @@ class Story:
                 self.overrides.append(observation)
             case SignedOff():
                 self.sign_offs.append(observation)
+
+    def _is_part(self, judged: Judged) -> bool:
+        known = self._names.get(judged.plan_hash, frozenset())
+        self._names[judged.plan_hash] = known | frozenset(judged.names)
+        return frozenset(judged.names) < known
 
     def _plot(self, judged: Judged) -> None:
         self._skipped += 1

@@ -80,6 +80,7 @@ def test_a_bad_plan_is_one_line_and_exit_2(tmp_path: Path, plan: str, says: str)
         ("report", "--at", "2025-11-12T06:00:00"),
         ("watch", "--once", "--html", "no/such/folder/status.html"),
         ("watch", "--once", "--metrics", "no/such/folder/cutover.prom"),
+        ("watch", "--once", "--html", "."),
         ("baseline", "--jobs", "0"),
         ("preflight", "not a name"),
         ("preflight", "app.example.com", "--new", "10.0.0.1/8"),

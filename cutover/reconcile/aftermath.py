@@ -86,7 +86,7 @@ def affected_users(connection: Connection, run: UUID, plan: Plan | None) -> dict
 def missing_indexes(connection: Connection, run: UUID) -> tuple[str, ...]:
     """Return CREATE INDEX statements for foreign keys onto changed tables that no index of the child serves."""
     rows = connection.execute(
-        """SELECT DISTINCT format('CREATE INDEX CONCURRENTLY ON %%s (%%s);', c.conrelid::regclass,
+        """SELECT DISTINCT format('CREATE INDEX CONCURRENTLY ON %%s (%%s);', cutover.named(c.conrelid),
                (SELECT string_agg(quote_ident(attname), ', ' ORDER BY k.n)
                 FROM unnest(c.conkey) WITH ORDINALITY k (a, n)
                 JOIN pg_attribute ON attrelid = c.conrelid AND attnum = k.a))

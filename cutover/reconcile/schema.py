@@ -78,6 +78,8 @@ def _why_left_out(old: RawTable | None, new: RawTable | None, *, in_base: bool) 
         return "old dropped it since base; new keeps it" if in_base else "only new has it: nothing to carry over"
     if old.relkind in _LEFT_OUT:
         return _LEFT_OUT[old.relkind]
+    if not old.columns:
+        return "it has no columns"
     if old.unlogged:
         return "unlogged: not kept after a crash, and not part of a standby"
     if old.foreign_leaves:

@@ -42,8 +42,9 @@ WRITING_SETTINGS: Mapping[str, str] = {
     "synchronous_commit": "on",
     "session_replication_role": "origin",
 }
-SKIPPED_SETTINGS = ("session_replication_role",)
-"""Only a superuser may set it; it is ``origin`` unless somebody changed it for the role."""
+SKIPPED_SETTINGS = ("session_replication_role", "search_path")
+"""The first may only be set by a superuser, and is ``origin`` unless somebody changed it for the role; the second
+stays the role's own, by which its triggers find their tables."""
 
 FILES = ("tables.sql", "prepare.sql", "apply.sql", "straight.sql", "undo.sql", "verify.sql")
 
@@ -83,6 +84,8 @@ def writer(url: str) -> Iterator[Connection]:
         for name, value in WRITING_SETTINGS.items():
             if name not in SKIPPED_SETTINGS:
                 connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        # Triggers name tables as they do in a session of this role: types and tables of our own carry their schemas.
+        connection.execute("RESET search_path")
         row = connection.execute("SELECT pg_is_in_recovery(), current_setting('session_replication_role')").fetchone()
         assert row is not None  # noqa: S101 - one row, always
         if row[0]:
@@ -109,6 +112,8 @@ def explained(url: str, error: psycopg.Error) -> CutoverError:
     line = first_line(error)
     if state in {"CU010", "CU011"}:
         return CutoverError(f"{where}: {line}", "run cutover reconcile again for a bundle of the present schema")
+    if state == "CU012":
+        return CutoverError(f"{where}: {line}", "drop the rule for the time of the apply, or exclude the table")
     if isinstance(error, errors.DiskFull | errors.OutOfMemory | errors.ConfigurationLimitExceeded):
         return CutoverError(
             f"{where}: {line}", "free space; then run the same command: it goes on where it stopped", exit_code=4

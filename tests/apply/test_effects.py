@@ -34,13 +34,13 @@ create trigger touch before update on orders for each row execute function touch
 AUDIT = """
 create table audit (id bigserial primary key, what text);
 create function audit() returns trigger language plpgsql as $$
-begin insert into public.audit (what) values (tg_op); return null; end $$;
+begin insert into audit (what) values (tg_op); return null; end $$;
 create trigger audit after insert or update or delete on orders for each row execute function audit();
 """
 COUNTED = """
 alter table users add orders int not null default 0;
 create function counted() returns trigger language plpgsql as $$
-begin update public.users set orders = orders + 1 where id = new.user_id; return null; end $$;
+begin update users set orders = orders + 1 where id = new.user_id; return null; end $$;
 create constraint trigger counted after insert on orders deferrable initially deferred for each row execute function counted();
 """
 
@@ -48,6 +48,15 @@ create constraint trigger counted after insert on orders deferrable initially de
 @pytest.fixture
 def shop(make_database: MakeDatabase, tmp_path: Path) -> Maker:
     return Maker(make_database(SHOP), tmp_path)
+
+
+def test_a_rule_is_refused_before_anything_is_written(shop: Maker) -> None:
+    run(shop.url, "create rule noted as on insert to orders do also update users set email = email || '.'")
+    before = state(shop.url, *TABLES)
+    with pytest.raises(CutoverError, match=r"the rule noted of public\.orders") as refused:
+        apply_bundle(all_kinds(shop), shop.url, fence=fence())
+    assert "drop the rule" in refused.value.hint
+    assert state(shop.url, *TABLES) == before
 
 
 def test_a_trigger_that_changes_the_row_blocks_until_it_is_accepted(shop: Maker) -> None:

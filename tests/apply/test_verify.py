@@ -98,6 +98,44 @@ def test_it_does_not_balance(both: Both, damage: str, told: str) -> None:
     assert not both.seen[-1].balanced  # type: ignore[attr-defined]
 
 
+def test_keys_of_extensions_and_uniques_of_expressions(make_database: MakeDatabase, tmp_path: Path) -> None:
+    schema = """
+    create extension citext; create extension ltree;
+    create table tags (name citext primary key, path ltree unique);
+    create table posts (id int primary key, tag citext references tags, path ltree references tags (path), v text);
+    create unique index on posts (lower(v), (id % 2)) where v <> '';
+    insert into tags values ('One', 'a.b'), ('Gone', 'a.c');
+    """
+    old, shop = make_database(schema), Maker(make_database(schema), tmp_path)
+    steps = [
+        [shop.step("posts", None, ["1", "ONE", "a.b", "x"])],
+        [shop.step("posts", None, ["2", "one", None, "x"])],
+        [shop.step("tags", ["Gone", "a.c"], None)],
+        [shop.step("tags", ["One", "a.b"], ["One", "a.d"])],
+    ]
+    run(shop.url, "insert into posts values (9, 'GONE')")
+    bundle = shop.bundle(steps)
+    result = apply_bundle(bundle, shop.url, fence=fence())
+    assert [(left.table, left.key, left.reason) for left in result.left] == [
+        ("public.tags", ("Gone",), "refused"),
+        ("public.tags", ("One",), "refused"),
+    ]
+    both = Both.__new__(Both)
+    both.old, both.shop, both.seen = old, shop, []
+    with psycopg.connect(old, autocommit=True) as connection:
+        assert PLAN.database is not None
+        counters = read_counters(connection, "old", PLAN.database, SystemClock())
+    both.fence = replace(fence(), counters=replace(counters, server_time=FENCED))
+    assert both.verify(bundle).problems == ("2 rows could not be applied",)
+    flags = (
+        "update pg_index set indisunique = {0}, indisready = {0} where indexrelid = 'posts_lower_expr_idx'::regclass"
+    )
+    run(shop.url, flags.format("false"))
+    run(shop.url, "insert into posts values (3, null, null, 'X')")
+    run(shop.url, flags.format("true"))
+    assert "1 values are there twice: public.posts_lower_expr_idx" in both.verify(bundle).problems
+
+
 def test_duplicates_are_found_without_trusting_the_index(both: Both) -> None:
     bundle = all_kinds(both.shop)
     apply_bundle(bundle, both.shop.url, fence=both.fence)

@@ -171,8 +171,15 @@ def play(case: Case, stage: Stage, folder: Path) -> None:
             return
         with contextlib.closing(psycopg.connect(stage.dsn("new"), client_encoding="utf8")) as connection:
             plainly(case, bundle, connection)
-            by_psql(case, bundle, stage)
+            before = rows_of(connection)
+            by_psql(case, bundle, stage, "apply.sql")
             ask(case, connection)
+            while connection.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'").fetchone():
+                connection.rollback()  # psql is gone, its session not yet
+            by_psql(case, bundle, stage, "undo.sql")
+            after = rows_of(connection)
+            # what a trigger was let do, an undo does not take back
+            assert "accept" in case.run or after == before, (before, after)
 
 
 def run(case: Case, stage: Stage, folder: Path, watermarks: Watermarks | None) -> ReconcileResult:
@@ -196,10 +203,24 @@ def plainly(case: Case, bundle: Bundle, connection: psycopg.Connection[Any]) -> 
     connection.commit()
 
 
-def by_psql(case: Case, bundle: Bundle, stage: Stage) -> None:
+def rows_of(connection: psycopg.Connection[Any]) -> dict[str, list[str]]:
+    """Return every row of new, by table."""
+    names = connection.execute(
+        "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE relkind IN ('r', 'p') AND NOT relispartition AND nspname !~ '^(pg_|information_schema|cutover)'"
+    ).fetchall()
+    found = {}
+    for (name,) in names:
+        rows = connection.execute(f"SELECT t::text FROM {name} t".encode()).fetchall()
+        found[name] = sorted(row[0] for row in rows)
+    connection.rollback()
+    return found
+
+
+def by_psql(case: Case, bundle: Bundle, stage: Stage, file: str) -> None:
     """Carry it out by the tool's own protocol, through psql: the two must agree on what a bundle means."""
     command = [stage.servers["new"].tool("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1"]
-    command += ["-v", f"accept={case.run.get('accept', '')}", "-f", str(bundle.folder / "apply.sql"), stage.dsn("new")]
+    command += ["-v", f"accept={case.run.get('accept', '')}", "-f", str(bundle.folder / file), stage.dsn("new")]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
 

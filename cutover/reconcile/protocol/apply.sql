@@ -50,18 +50,18 @@ DECLARE
     own text;
 BEGIN
     FOR child IN
-        SELECT c.conrelid::regclass::text AS rel, c.conrelid = c.confrelid AS self,
-               string_agg(format('c.%I = t.%I', a.attname, b.attname), ' AND ' ORDER BY k.n) AS on_columns
+        SELECT cutover.only(c.conrelid) AS rel, c.conrelid AS rel_oid,
+               string_agg(cutover.refers_by(format('t.%I', b.attname), k.operator, format('c.%I', a.attname)), ' AND ' ORDER BY k.n) AS on_columns
         FROM pg_constraint c
-        CROSS JOIN LATERAL unnest(c.conkey, c.confkey) WITH ORDINALITY AS k (child, parent, n)
+        CROSS JOIN LATERAL unnest(c.conkey, c.confkey, c.conpfeqop) WITH ORDINALITY AS k (child, parent, operator, n)
         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.child
         JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.parent
         WHERE c.contype = 'f' AND c.conparentid = 0
           AND c.confrelid IN (SELECT p_target.rel::regclass UNION SELECT relid FROM pg_partition_tree(p_target.rel::regclass))
         GROUP BY c.oid, c.conrelid, c.confrelid
         UNION ALL
-        SELECT format('%I.%I', r.from_schema, r.from_table),
-               (r.from_schema, r.from_table) = (r.to_schema, r.to_table),
+        SELECT cutover.only(to_regclass(format('%I.%I', r.from_schema, r.from_table))),
+               to_regclass(format('%I.%I', r.from_schema, r.from_table)),
                CASE WHEN cardinality(r.json_path) = 0 THEN format('c.%I::text = t.%I::text', r.from_column, r.to_column)
                     ELSE format('(c.%I::jsonb #>> %L) = t.%I::text', r.from_column, r.json_path, r.to_column) END
                || coalesce((SELECT string_agg(format(' AND c.%I::text = %L', key, value), '')
@@ -69,12 +69,13 @@ BEGIN
         FROM cutover.reference r
         WHERE r.run = p_run AND (r.to_schema, r.to_table) = (p_target.schema_name, p_target.table_name)
     LOOP
-        own := '';
-        IF child.self AND cardinality(p_target.key_columns) > 0 THEN
-            own := format(' AND NOT EXISTS (SELECT FROM cutover.step s CROSS JOIN LATERAL (SELECT c.*) t
-                              WHERE s.run = $1 AND s.batch = $2 AND s.level = $3 AND s.tbl = $4 AND s.action = $5
-                                AND s.component = ANY ($6) AND %s)', p_target.key_match);
-        END IF;
+        -- Rows that go with it, in keys that may wait for the end of the transaction, are no hindrance.
+        own := coalesce((
+            SELECT format(' AND NOT EXISTS (SELECT FROM cutover.step s CROSS JOIN LATERAL (SELECT c.*) t
+                              WHERE s.run = $1 AND s.batch = $2 AND s.tbl = %s AND s.action = $5
+                                AND s.component = ANY ($6) AND %s)', k.tbl, k.key_match)
+            FROM cutover.target k
+            WHERE k.run = p_run AND to_regclass(k.rel) = child.rel_oid AND cardinality(k.key_columns) > 0), '');
         EXECUTE format('SELECT s.no FROM cutover.step s JOIN %s t ON %s
                         WHERE s.run = $1 AND s.batch = $2 AND s.level = $3 AND s.tbl = $4 AND s.action = $5
                           AND s.component = ANY ($6) AND s.no <> ALL ($7)
@@ -82,7 +83,7 @@ BEGIN
                        p_target.scan, p_target.key_match, child.rel, child.on_columns, own)
             INTO found_no USING p_run, p_batch, p_level, p_target.tbl, p_action, p_components, p_skip;
         IF found_no IS NOT NULL THEN
-            RAISE EXCEPTION 'a row of % refers to it', child.rel USING ERRCODE = 'CU003';
+            RAISE EXCEPTION 'a row of % refers to it', cutover.named(child.rel_oid) USING ERRCODE = 'CU003';
         END IF;
     END LOOP;
 END

@@ -1,5 +1,6 @@
 -- Makes, from the catalogue, the pieces of SQL for each table of a run, and refuses a schema that has moved.
-CREATE OR REPLACE FUNCTION cutover.prepare(p_run uuid) RETURNS void LANGUAGE plpgsql AS $body$
+-- Types are named with their schemas: the run may be gone on with under another search_path.
+CREATE OR REPLACE FUNCTION cutover.prepare(p_run uuid) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $body$
 DECLARE
     tg cutover.target;
     att record;
@@ -25,10 +26,20 @@ BEGIN
             RAISE EXCEPTION 'the table %.% is gone', tg.schema_name, tg.table_name USING ERRCODE = 'CU010';
         END IF;
         SELECT relkind INTO kind FROM pg_class WHERE oid = oid_of;
+        FOR att IN
+            SELECT rulename::text AS name FROM pg_rewrite
+            WHERE ev_class = oid_of AND ev_enabled <> 'D' AND ev_type::text IN (
+                SELECT CASE action WHEN 'u' THEN '2' WHEN 'i' THEN '3' ELSE '4' END
+                FROM cutover.step WHERE run = p_run AND tbl = tg.tbl)
+        LOOP
+            RAISE EXCEPTION 'the rule % of %.% would write something else in place of these changes, or beside them',
+                att.name, tg.schema_name, tg.table_name USING ERRCODE = 'CU012';
+        END LOOP;
         tg.scan := CASE kind WHEN 'p' THEN tg.rel ELSE 'ONLY ' || tg.rel END;
         l_cells := '{}'; l_pre := '{}'; l_add := '{}'; l_post := '{}'; l_match := '{}'; l_shape := ''; l_known := '{}';
         FOR att IN
-            SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type, attgenerated <> '' AS generated
+            SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type, atttypid AS type_oid,
+                   attgenerated <> '' AS generated
             FROM pg_attribute WHERE attrelid = oid_of AND attnum > 0 AND NOT attisdropped ORDER BY attnum
         LOOP
             l_shape := l_shape || format('%I %s%s,', att.name, att.type, CASE WHEN att.generated THEN ' generated' ELSE '' END);
@@ -39,7 +50,7 @@ BEGIN
             END IF;
             l_known := l_known || att.name;
             IF att.name = ANY (tg.key_columns) THEN
-                l_match := l_match || format('t.%I = (s.key)[%s]::%s', att.name,
+                l_match := l_match || format('t.%I %s (s.key)[%s]::%s', att.name, cutover.equality(att.type_oid),
                                              array_position(tg.key_columns, att.name), att.type);
             END IF;
             CONTINUE WHEN att.generated;
@@ -77,6 +88,52 @@ $body$;
 CREATE OR REPLACE FUNCTION cutover.same_row(p_left text[], p_right text[]) RETURNS text LANGUAGE sql IMMUTABLE AS $body$
     SELECT format('(ROW(%1$s)::record *= ROW(%2$s)::record OR ROW(%1$s)::text = ROW(%2$s)::text)',
                   array_to_string(p_left, ', '), array_to_string(p_right, ', '))
+$body$;
+
+-- The equality by which a type's own index compares: that of an extension's type lies beside it, not in pg_catalog.
+CREATE OR REPLACE FUNCTION cutover.equality(p_type oid) RETURNS text LANGUAGE plpgsql STABLE AS $body$
+DECLARE
+    base oid := p_type;
+    below oid;
+    named text;
+BEGIN
+    LOOP
+        SELECT typbasetype INTO below FROM pg_type WHERE oid = base AND typtype = 'd';
+        EXIT WHEN NOT FOUND;
+        base := below;
+    END LOOP;
+    SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname) INTO named
+    FROM pg_opclass c
+    JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+    JOIN pg_amop a ON a.amopfamily = c.opcfamily AND a.amopstrategy = 3
+        AND (a.amoplefttype, a.amoprighttype) = (c.opcintype, c.opcintype)
+    JOIN pg_operator o ON o.oid = a.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+    WHERE c.opcintype = base AND c.opcdefault;
+    RETURN coalesce(named, '=');
+END
+$body$;
+
+-- The name of a table, an index or a sequence with its schema, whatever the search_path.
+CREATE OR REPLACE FUNCTION cutover.named(p_relation oid) RETURNS text LANGUAGE plpgsql STABLE AS $body$
+BEGIN
+    RETURN (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.oid = p_relation);
+END
+$body$;
+
+-- A table without those that inherit from it: no constraint of it knows of their rows.
+CREATE OR REPLACE FUNCTION cutover.only(p_table oid) RETURNS text LANGUAGE plpgsql STABLE AS $body$
+BEGIN
+    RETURN (SELECT CASE relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || cutover.named(p_table) FROM pg_class WHERE oid = p_table);
+END
+$body$;
+
+-- How one column of a foreign key is compared with the one that it refers to: by the key's own operator.
+CREATE OR REPLACE FUNCTION cutover.refers_by(p_parent text, p_operator oid, p_child text) RETURNS text LANGUAGE plpgsql STABLE AS $body$
+BEGIN
+    RETURN (SELECT format('%s %s %s', p_parent, CASE WHEN o.oprname = '=' THEN format('OPERATOR(%I.=)', n.nspname) ELSE '=' END, p_child)
+            FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid = p_operator);
+END
 $body$;
 
 -- Rows of the target are found by their key, one by one: a wrong estimate must not turn a batch into a scan.

@@ -38,11 +38,12 @@ DECLARE
     fk record;
 BEGIN
     FOR fk IN
-        SELECT c.conname::text AS name, c.conrelid::regclass::text AS child, c.confrelid::regclass::text AS parent,
-               string_agg(format('c.%I = p.%I', a.attname, b.attname), ' AND ' ORDER BY k.n) AS joined,
+        SELECT c.conname::text AS name, cutover.named(c.conrelid) AS child, cutover.only(c.conrelid) AS children,
+               cutover.only(c.confrelid) AS parents,
+               string_agg(cutover.refers_by(format('p.%I', b.attname), k.operator, format('c.%I', a.attname)), ' AND ' ORDER BY k.n) AS joined,
                string_agg(format('c.%I IS NOT NULL', a.attname), ' AND ' ORDER BY k.n) AS present
         FROM pg_constraint c
-        CROSS JOIN LATERAL unnest(c.conkey, c.confkey) WITH ORDINALITY AS k (child, parent, n)
+        CROSS JOIN LATERAL unnest(c.conkey, c.confkey, c.conpfeqop) WITH ORDINALITY AS k (child, parent, operator, n)
         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.child
         JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.parent
         WHERE c.contype = 'f' AND c.conparentid = 0 AND EXISTS (
@@ -51,7 +52,7 @@ BEGIN
     LOOP
         RETURN QUERY EXECUTE format(
             'SELECT $1, count(*) FROM %s c WHERE %s AND NOT EXISTS (SELECT FROM %s p WHERE %s)',
-            fk.child, fk.present, fk.parent, fk.joined) USING fk.child || ' ' || fk.name;
+            fk.children, fk.present, fk.parents, fk.joined) USING fk.child || ' ' || fk.name;
     END LOOP;
 END
 $body$;
@@ -64,22 +65,22 @@ BEGIN
     PERFORM set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true),
             set_config('enable_bitmapscan', 'off', true);
     FOR ix IN
-        SELECT i.indexrelid::regclass::text AS name, i.indrelid::regclass::text AS rel, i.indisvalid AND i.indisready AS valid,
-               i.indpred IS NULL AND i.indexprs IS NULL AS plain,
-               string_agg(format('%I', a.attname), ', ' ORDER BY k.n) AS cols,
-               string_agg(format('%I IS NOT NULL', a.attname), ' AND ' ORDER BY k.n) AS present
+        SELECT cutover.named(i.indexrelid) AS name, cutover.only(i.indrelid) AS rel, i.indisvalid AND i.indisready AS valid,
+               coalesce(pg_get_expr(i.indpred, i.indrelid), 'true') AS present,
+               string_agg(pg_get_indexdef(i.indexrelid, k.n::integer, true), ', ' ORDER BY k.n) AS cols,
+               CASE WHEN coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) THEN 'true'
+                    ELSE string_agg(format('(%s) IS NOT NULL', pg_get_indexdef(i.indexrelid, k.n::integer, true)), ' AND ') END AS filled
         FROM cutover.target t JOIN pg_index i ON i.indrelid = to_regclass(t.rel) AND i.indisunique
-        CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, n)
-        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-        WHERE t.run = p_run AND k.n <= i.indnkeyatts
-        GROUP BY i.indexrelid, i.indrelid, i.indisvalid, i.indisready, i.indpred, i.indexprs
+        CROSS JOIN LATERAL generate_series(1, i.indnkeyatts) AS k (n)
+        WHERE t.run = p_run
+        GROUP BY i.indexrelid, to_jsonb(i), i.indrelid, i.indisvalid, i.indisready, i.indpred
     LOOP
         IF NOT ix.valid THEN
             RETURN QUERY SELECT ix.name || ' (the index is invalid)', 1::bigint;
-        ELSIF ix.plain THEN
+        ELSE
             RETURN QUERY EXECUTE format(
-                'SELECT $1, count(*) FROM (SELECT FROM %s WHERE %s GROUP BY %s HAVING count(*) > 1) x',
-                ix.rel, ix.present, ix.cols) USING ix.name;
+                'SELECT $1, count(*) FROM (SELECT FROM %s WHERE (%s) AND %s GROUP BY %s HAVING count(*) > 1) x',
+                ix.rel, ix.present, ix.filled, ix.cols) USING ix.name;
         END IF;
     END LOOP;
 END
@@ -94,7 +95,7 @@ DECLARE
     l_taken bigint;
 BEGIN
     FOR sq IN
-        SELECT DISTINCT d.objid::regclass::text AS name, t.rel, a.attname, s.seqincrement
+        SELECT DISTINCT cutover.named(d.objid) AS name, t.rel, a.attname, s.seqincrement
         FROM cutover.target t
         JOIN pg_attribute a ON a.attrelid = to_regclass(t.rel) AND a.attnum > 0 AND NOT a.attisdropped
         JOIN pg_depend d ON d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype IN ('a', 'i')

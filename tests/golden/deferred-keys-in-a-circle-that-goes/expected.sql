@@ -1,0 +1,1 @@
+SELECT count(*)=0 FROM a; SELECT count(*)=0 FROM b;

@@ -125,7 +125,8 @@ class Rounds:
 
     def judge(self, began: datetime, now: datetime, names: Sequence[str]) -> Judgement:
         """Judge what the evidence holds; pure."""
-        findings = tuple(x for x in run_checks(self.phase, self.plan, self.evidence, now) if x.name in {"", *names})
+        found = run_checks(self.phase, self.plan, self.evidence, now)
+        findings = tuple(self._facing(x) for x in found if x.name in {"", *names})
         draft = Judged(
             at=now,
             command=self.command,
@@ -157,6 +158,11 @@ class Rounds:
             soaks,
             self._eta(verdict, findings, soaks, now),
         )
+
+    def _facing(self, finding: Finding) -> Finding:
+        """Keep a roll-back from being told to fence: the plan's old is where it leads."""
+        turned = self.reverse and finding.fix.startswith("cutover fence")
+        return replace(finding, fix="cutover explain rollback") if turned else finding
 
     def _complete(self, soaks: Mapping[str, Soak], findings: Iterable[Finding], now: datetime) -> bool:
         """Tell whether every name has soaked; ``done`` also takes a soak that was complete not too long ago."""

@@ -72,13 +72,13 @@ def _standing(plan: Plan, evidence: Evidence) -> Outcome | None:
     """Return the alarm that was raised before a name was seen on old again, while its writes still count.
 
     A name that went back, and perhaps over once more, makes the change a later one: the rows that each database
-    took before it are in no other for that.
+    took before it are in no other for that. No more so when a roll-back is watched, whatever names do.
     """
     alarm = evidence.databases.alarm()
     if alarm is None:
         return None
     sightings = [evidence.authority.window(name).last_old for name in plan.names]
-    if all(seen is None or seen <= alarm.raised for seen in sightings):
+    if not alarm.swapped and all(seen is None or seen <= alarm.raised for seen in sightings):
         return None
     old = written(plan, evidence, "old", Since(alarm.old, alarm.old))
     new = written(plan, evidence, "new", Since(alarm.new, alarm.new))
@@ -87,8 +87,8 @@ def _standing(plan: Plan, evidence: Evidence) -> Outcome | None:
     return failed(
         "old and new",
         f"both databases took writes since {clock(alarm.old)} (seen at {clock(alarm.raised)}): old {old.total} rows "
-        f"({old.told()}), new {new.total} rows ({new.told()}). Names went back to old since then: that repairs "
-        "nothing, only a reconcile that balances does",
+        f"({old.told()}), new {new.total} rows ({new.told()}). That names went back repairs nothing, only a reconcile "
+        "that balances does",
         fix=ALARM,
         old=old.total,
         new=new.total,

@@ -99,11 +99,13 @@ class Alarm(NamedTuple):
     Attributes:
         raised: when it was first judged.
         old, new: since when the writes of each side counted.
+        swapped: the sides were the other way round: it is looked at from a roll-back.
     """
 
     raised: datetime
     old: datetime
     new: datetime
+    swapped: bool = False
 
 
 _Identity = tuple[str, str, str]
@@ -188,6 +190,7 @@ class DatabaseFold:
         """Return the first split-brain of what is old now that no balanced verify has followed.
 
         Nothing else ends it: neither time, nor that the names went back and forth and the change is now a later one.
+        In a roll-back the rows of both sides are as far apart, until a reconcile carried them in that direction.
         """
         old = self._present.get("old")
         return self._alarms.get(old) if old is not None else None
@@ -288,9 +291,15 @@ class DatabaseFold:
     def _note_alarm(self, judged: Judged) -> None:
         measured = next(x.measured for x in judged.findings if is_split_brain([x]))
         old, new = (_instant(measured.get(key)) for key in ("since", "since_new"))
-        present = self._present.get("old")
-        if present is not None and old is not None:
-            self._alarms.setdefault(present, Alarm(judged.at, old, new or old))
+        if old is None:
+            return
+        for side, alarm in (
+            ("old", Alarm(judged.at, old, new or old)),
+            ("new", Alarm(judged.at, new or old, old, swapped=True)),
+        ):
+            present = self._present.get(side)
+            if present is not None:
+                self._alarms.setdefault(present, alarm)
 
     def _keep(self, identity: _Identity, step: Step) -> None:
         kept = self._steps[identity]

@@ -20,6 +20,7 @@ from cutover.observations.gate import Judged
 from cutover.output import Output, plain_stdout
 from cutover.report.chart import share_text
 from cutover.report.finding_text import MARKS, clean, one_line, shown
+from cutover.report.verdict_text import alarm_commands
 from cutover.rounds import Judgement, Rounds
 from cutover.verdict import Verdict, blockers, is_split_brain
 
@@ -67,7 +68,8 @@ def frame(judgement: Judgement, soak_seconds: float, now: datetime, width: int) 
     judged = judgement.judged
     parts: list[RenderableType] = []
     if is_split_brain(judged.findings):
-        parts.append(Text("SPLIT-BRAIN: both databases took writes. Run: cutover fence", "bold white on red"))
+        told = f"SPLIT-BRAIN: both databases took writes. Run: {alarm_commands(judged)[0]}"
+        parts.append(Text(told, "bold white on red"))
     head = Text(f"{judged.migration}  ", "bold")
     head.append(f" {judged.verdict.upper()} ", _VERDICT_STYLE.get(Verdict(judged.verdict), "bold"))
     head.append(f"  round ended {judged.at:%H:%M:%S} UTC", "dim")

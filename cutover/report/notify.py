@@ -23,7 +23,7 @@ from cutover.output import to_json
 from cutover.plan import Notify
 from cutover.planfile import secret
 from cutover.report.finding_text import one_line
-from cutover.report.verdict_text import ALARM, judged_json
+from cutover.report.verdict_text import alarm_commands, judged_json
 from cutover.verdict import Verdict
 
 Telling = Callable[[], Coroutine[Any, Any, str]]
@@ -187,7 +187,7 @@ def message(judged: Judged, before: str) -> str:
     turned = f"{before} -> {judged.verdict}" if before else judged.verdict
     lines = [f"{judged.migration}: {turned}"]
     if judged.verdict == Verdict.SPLIT_BRAIN.value:
-        lines.append("Both databases took writes. Run now: " + "; ".join(ALARM))
+        lines.append("Both databases took writes. Run now: " + "; ".join(alarm_commands(judged)))
     why = [
         x
         for status in (Status.FAIL, Status.INCONCLUSIVE)

@@ -18,7 +18,7 @@ from cutover.observations.gate import Judged, Overridden, SignedOff
 from cutover.report.chart import Curve, line_chart, share_text
 from cutover.report.finding_text import MARKS, clean, shown
 from cutover.report.style import style_sheet
-from cutover.report.verdict_text import ALARM, next_command
+from cutover.report.verdict_text import alarm_commands, next_command
 from cutover.verdict import Verdict, blockers, is_split_brain
 
 _TONE = {
@@ -141,7 +141,7 @@ def sentence(judged: Judged) -> str:
 def _alarm(judged: Judged) -> str:
     if not is_split_brain(judged.findings):
         return ""
-    return f'<h2 class="bad">Run now, in this order</h2><pre>{_said(chr(10).join(ALARM))}</pre>'
+    return f'<h2 class="bad">Run now, in this order</h2><pre>{_said(chr(10).join(alarm_commands(judged)))}</pre>'
 
 
 def _facts(judged: Judged, rows: Sequence[Row], now: datetime, eta: datetime | None, soak: timedelta | None) -> str:

@@ -21,7 +21,16 @@ _COLOUR = {
     Verdict.INCONCLUSIVE: "yellow",
     Verdict.SPLIT_BRAIN: "red",
 }
-ALARM = ("cutover fence", "cutover reconcile --estimate", "cutover reconcile")
+_ALARM = ("cutover fence", "cutover reconcile --estimate", "cutover reconcile")
+_ALARM_IN_ROLLBACK = ("cutover explain rollback",)
+
+
+def alarm_commands(judged: Judged) -> tuple[str, ...]:
+    """Return what to run now that both databases took writes.
+
+    In a roll-back the plan's old is where users are led: to fence that would be to shut the side that is to live.
+    """
+    return _ALARM_IN_ROLLBACK if judged.reverse else _ALARM
 
 
 def finding_json(finding: Finding) -> dict[str, object]:
@@ -77,7 +86,7 @@ def judged_text(judged: Judged, paint: Paint, *, verbosity: int = 0, soak: Mappi
     lines: list[str] = []
     if is_split_brain(judged.findings):
         lines.append(paint("SPLIT-BRAIN: both databases took writes. Run now, in this order:", "red", "bold"))
-        lines += [f"    {command}" for command in ALARM]
+        lines += [f"    {command}" for command in alarm_commands(judged)]
     lines.append(headline(judged, paint))
     lines += findings_text(judged.findings, judged.at, paint, verbosity=verbosity)
     for name, text in (soak or {}).items():
@@ -109,7 +118,7 @@ def next_command(judged: Judged) -> str:
     host = judged.names[0].rstrip(".") if judged.names else "NAME"
     match verdict:
         case Verdict.SPLIT_BRAIN:
-            return ALARM[0]
+            return alarm_commands(judged)[0]
         case Verdict.READY:
             return "change the records, then: cutover watch --until-done"
         case Verdict.CONVERGED:

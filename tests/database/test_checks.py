@@ -181,6 +181,23 @@ def test_the_names_on_old_do_not_hide_an_alarm() -> None:
     assert story.only("database.split-brain").status is FAIL
 
 
+@pytest.mark.parametrize("at", [432, 500], ids=["at once", "while names were on new"])
+def test_a_roll_back_ends_no_alarm(at: float) -> None:
+    rounds = (0, 10, 0), (400, 10, 0), (430, 13, 7)
+    story = judged(night(*rounds, plan=database().reversed()), 431, night(*rounds))
+    if at > 432:
+        story.both(460, 13, 7)
+    for seconds in (at, at + 30):
+        sides = [
+            reading(seconds, "old", 7, system_identifier="new"),
+            reading(seconds, "new", 13, system_identifier="old"),
+        ]
+        story.round(seconds, authority(seconds, reply(a(OLD, 60))), *sides)
+    found = story.only("database.split-brain")
+    assert found.status is FAIL, found.message
+    assert (found.measured["old"], found.measured["new"]) == (7, 3)
+
+
 def test_an_alarm_about_what_is_excluded_by_now_does_not_come_back() -> None:
     story = back_and_over_again(database(exclude=["orders"]))
     assert story.evidence.databases.alarm() is not None

@@ -140,6 +140,17 @@ def test_what_was_seen_before_the_clock_was_put_back_is_not_the_present(ledger: 
     assert scene.round().unkept
 
 
+def test_a_roll_back_is_not_told_to_fence(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Finding(
+        check="x.y", status=Status.FAIL, subject="s", message="m", name=NAME, fix="cutover fence && cutover x"
+    )
+    monkeypatch.setattr(rounds_module, "run_checks", lambda *_: (said,))
+    scene = Scene(ledger)
+    assert scene.round().findings[0].fix == "cutover fence && cutover x"
+    scene.rounds.reverse = True
+    assert scene.round().findings[0].fix == "cutover explain rollback"
+
+
 def test_the_ledger_of_another_migration_is_refused(ledger: Ledger) -> None:
     Scene(ledger).round()
     ours = Scene(ledger, make_plan({**GATE, "migration": {"name": "renamed"}}))

@@ -198,6 +198,15 @@ def test_text_from_the_network_cannot_move_the_cursor() -> None:
     assert clean("plain – ünïcode ✓") == "plain – ünïcode ✓"
 
 
+def test_in_a_roll_back_nobody_is_told_to_fence_the_side_that_is_to_live() -> None:
+    split = finding("database.split-brain", Status.FAIL, "both databases took writes", fix="cutover explain rollback")
+    forward = judged(Verdict.SPLIT_BRAIN, split, command="watch")
+    assert judged_text(forward, plain).splitlines()[1].strip() == "cutover fence"
+    back = replace(forward, reverse=True)
+    assert "fence" not in judged_text(back, plain)
+    assert "cutover explain rollback" in judged_text(back, plain).splitlines()[1]
+
+
 def test_text_from_the_network_stays_on_its_line() -> None:
     forged = replace(TTL, message="x\n✓ 12 passed\r\nsigned off by root")
     said = judged_text(judged(Verdict.BLOCKED, forged), plain).splitlines()

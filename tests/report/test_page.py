@@ -68,10 +68,16 @@ def page_of(judged: Judged, **more: Any) -> str:
 
 def hostile_page(text: str, *, refresh: float | None = 30.0) -> str:
     """Everything that comes from outside says ``text``."""
-    poisoned = scenes.finding(
-        text, Status.FAIL, text, text, fix=text, measured={"share": 0.5, text: text}, until=NOW + timedelta(hours=1)
-    )
     # the checks' rooms are the tool's own, and what they say is not
+    poisoned = scenes.finding(
+        f"elsewhere.{text}",
+        Status.FAIL,
+        text,
+        text,
+        fix=text,
+        measured={"share": 0.5, text: text},
+        until=NOW + timedelta(hours=1),
+    )
     told = [
         scenes.finding(check, status, text, text, severity=severity)
         for check in ("dns.horizon", "origin.tls", "traffic.converged", "database.old-quiet", "edge.proxied")

@@ -20,7 +20,7 @@ def run(session: Session, *, dump: Path | None, jobs: int) -> int:
 
     if jobs < 1:
         raise CutoverError("--jobs must be at least 1", "for example --jobs 2")
-    plan = session.plan()
+    plan = session.database_plan()
     new_url = database_url(plan, "new") if database_of(plan).new is not None else None
     output = session.output
     with session.open_ledger() as ledger:

@@ -19,7 +19,7 @@ def run(session: Session, *, release: bool) -> int:
     """
     from cutover.fence import proof, run
 
-    plan = session.plan()
+    plan = session.database_plan()
     url = database_url(plan, "old")
     output = session.output
     with session.open_ledger() as ledger:

@@ -49,7 +49,7 @@ def run(session: Session, flags: Flags) -> int:
     _refuse_contradictions(flags)
     # psycopg warns on stderr of a roll-back that a dead server cannot do; what matters is said in one line anyway.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
-    plan = session.plan()
+    plan = session.database_plan()
     if flags.apply is not None:
         return _apply(session, plan, flags, _folder(session, flags.apply))
     if flags.undo is not None:
@@ -88,8 +88,10 @@ def _read_and_merge(session: Session, plan: Plan, flags: Flags, bundle: Path | N
         max_snapshot_age=_age(flags.max_snapshot_age),
         changed_at=plan.migration.changed_at,
     )
-    with session.open_ledger() as ledger:
-        baselines = Baselines(observation for _, observation in ledger.read())
+    baselines = Baselines()
+    if session.ledger_path.exists() or not flags.estimate:
+        with session.open_ledger() as ledger:
+            baselines = Baselines(observation for _, observation in ledger.read())
     urls = Urls(old=database_url(plan, "old"), new=database_url(plan, "new"), base=_base(session, plan))
     return reconcile(
         options_from(database, plan.merge),

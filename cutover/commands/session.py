@@ -68,6 +68,14 @@ class Session:
         """
         return self._checked(load_plan(self.plan_path))
 
+    def database_plan(self) -> Plan:
+        """Load the plan for a command that looks at databases only: it may be without names.
+
+        Raises:
+            CutoverError: as :meth:`plan`.
+        """
+        return self._checked(plan_tables(self.plan_path))
+
     def plan_for(self, name: str, old: Sequence[str], new: Sequence[str]) -> Plan:
         """Return a plan for one name: the plan file's own entry or settings, with the sides that were given.
 

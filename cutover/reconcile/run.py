@@ -16,6 +16,7 @@ from typing import Any
 from psycopg import sql
 
 from cutover.clock import Clock, SystemClock
+from cutover.errors import CutoverError
 from cutover.reconcile.accounting import account, conflict_rows, sums
 from cutover.reconcile.applysql import seal_with_sql
 from cutover.reconcile.bundle import DatabaseMeta, MappedId, Meta, TableMeta
@@ -29,10 +30,10 @@ from cutover.reconcile.lookup import LiveLookup
 from cutover.reconcile.merge import MergeResult, merge
 from cutover.reconcile.model import Decision, Schema, Side, Table, TableName
 from cutover.reconcile.options import Options
-from cutover.reconcile.planner import Report, open_sources, read_changes
+from cutover.reconcile.planner import Report, is_url, open_sources, read_changes
 from cutover.reconcile.policy import BaseKind, Facts, rules_from
 from cutover.reconcile.report import render_html
-from cutover.reconcile.session import Database
+from cutover.reconcile.session import Database, address
 from cutover.reconcile.sharing import Sharing
 from cutover.reconcile.source import Sources, UrlBase
 from cutover.reconcile.spill import ChangeStore, TableDiff
@@ -131,6 +132,7 @@ def reconcile(
             disk is full. Nothing half-written is taken for a bundle then.
     """
     clock = clock or SystemClock()
+    _refuse_one_for_two(urls)
     lines, continues, left_over = _previous(request.bundle)
     writer = BundleWriter.create(request.folder, clock.now())
     if left_over is not None:
@@ -166,6 +168,25 @@ def reconcile(
         _write(writer, meta, summary, result, settled)
         seal_with_sql(writer)
     return ReconcileResult(bundle=writer.folder, summary=summary, json=summary.to_json())
+
+
+def _refuse_one_for_two(urls: Urls) -> None:
+    """Refuse one database in two places: compared with itself, it has lost nothing.
+
+    Raises:
+        CutoverError: two of the URLs are of one database.
+    """
+    sides = {"old": urls.old, "new": urls.new}
+    if urls.base is not None and is_url(urls.base):
+        sides["base"] = urls.base
+    seen: dict[str, str] = {}
+    for side, url in sides.items():
+        other = seen.setdefault(address(url), side)
+        if other != side:
+            raise CutoverError(
+                f"[database] {other} and {side} are one database: {address(url)}",
+                "give base, old and new three different databases",
+            )
 
 
 @contextmanager

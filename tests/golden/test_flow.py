@@ -163,7 +163,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_late_snapshot_of_new_is_inconclusive(urls: Urls, tmp_path: Path) -> None:
+def test_a_late_snapshot_of_new_is_inconclusive(urls: Urls, make_database: MakeDatabase, tmp_path: Path) -> None:
     class Late:
         def now(self) -> datetime:
             return datetime.now(UTC) + timedelta(minutes=45)
@@ -171,7 +171,7 @@ def test_a_late_snapshot_of_new_is_inconclusive(urls: Urls, tmp_path: Path) -> N
         async def sleep(self, seconds: float) -> None:
             raise AssertionError
 
-    same = Urls(old=urls.base or "", new=urls.new, base=urls.base)
+    same = Urls(old=make_database(SCHEMA), new=urls.new, base=urls.base)
     late = reconcile(OPTIONS, same, Request(folder=tmp_path), clock=Late())
     assert (late.verdict, late.exit_code) == ("inconclusive", 4)
     assert "new's snapshot is 45 min old" in late.json["unseen"][0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cutover.reconcile.asked import Asked
 from cutover.reconcile.carried import CarriedRow
-from cutover.reconcile.cells import Cells, is_symbolic
+from cutover.reconcile.cells import Cells, Filled, is_symbolic
 from cutover.reconcile.columns import (
     Merged,
     Merger,
@@ -21,7 +21,7 @@ from cutover.reconcile.columns import (
 from cutover.reconcile.judged import NOTHING, Judged
 from cutover.reconcile.model import Change, Decision, Row, Schema, Side, Table, TableKind, TableName
 from cutover.reconcile.policy import BaseKind, Choice, Decided, Facts, Policy, Rule, Rules, must_be_decided
-from cutover.reconcile.references import Holder, key_of, rewrite
+from cutover.reconcile.references import Holder, key_of, rewrite, same_value
 from cutover.reconcile.rekey import Identities, volatile_default
 
 
@@ -100,7 +100,7 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
             message = f"the apply of {earlier} wrote to this table without key: which rows it wrote cannot be told"
             return (_with_choice(context, start, start.conflict("keyless_applied", message)),)
         return _keyless_chosen(context, start)
-    judged = _judge(context, start)
+    judged = _filled(_judge(context, start))
     return (_with_choice(context, start, judged),)
 
 
@@ -144,6 +144,15 @@ def _misfit(context: Context, start: Judged) -> Judged | None:
         return None
     what = ", ".join(f"{column} ({table.columns[table.places[column]].type})" for column in found)
     return start.conflict("does_not_fit", f"new's {what} cannot hold old's value", columns=tuple(found))
+
+
+def _filled(judged: Judged) -> Judged:
+    """Refuse what would leave a column of new empty that never may be."""
+    if not judged.writes or judged.post is None:
+        return judged
+    places = judged.table.places
+    empty = tuple(c for c in judged.table.columns_required if judged.post[places[c]] in (None, Filled.DEFAULT))
+    return judged.conflict("not_null", f"new's {', '.join(empty)} may not be empty", columns=empty) if empty else judged
 
 
 def _with_choice(context: Context, start: Judged, judged: Judged) -> Judged:
@@ -277,7 +286,9 @@ def _carried(start: Judged, carried: CarriedRow, pre: Row | None) -> Judged:
     differs = tuple(
         column
         for column, place in start.table.places.items()
-        if column in carried.values and column not in start.table.key and cells[place] != carried.values[column]
+        if column in carried.values
+        and column not in start.table.key
+        and not same_value(cells[place], carried.values[column])
     )
     if differs:
         message = f"{carried.by}, and old's row has changed since: {', '.join(differs)}"

@@ -124,6 +124,9 @@ def _open(judged: Sequence[Judged], plan: _Plan, circle: Sequence[Edge]) -> set[
                 continue
             position = edge.after if kind is EdgeKind.PROVIDES else edge.before
             values = _parking(judged[position], edge)
+            if kind is EdgeKind.PROVIDES and _lets_go(circle, position, edge.columns):
+                # it must let go of one row before it can refer to another: meanwhile it refers to nothing
+                values = _nulls(judged[position].table, edge.columns)
             if values is None:
                 continue
             if kind is EdgeKind.PROVIDES:
@@ -132,6 +135,13 @@ def _open(judged: Sequence[Judged], plan: _Plan, circle: Sequence[Edge]) -> set[
             plan.parked.setdefault(position, {}).update(values)
             return {e for e in circle if e.before == position and e.kind is kind and e.columns == edge.columns}
     return None
+
+
+def _lets_go(circle: Sequence[Edge], position: int, columns: tuple[str, ...]) -> bool:
+    return any(
+        edge.before == position and edge.kind is EdgeKind.LETS_GO and set(edge.columns) & set(columns)
+        for edge in circle
+    )
 
 
 def _in_circle(edges: Sequence[Edge]) -> list[Edge]:

@@ -69,7 +69,7 @@ class CrossRow:
 
     def _refuse(self, position: int, why: _Why) -> bool:
         before = self._judged[position]
-        if not before.writes:
+        if not before.writes and not _held_by_new(before):
             return False
         conflict = before.conflict(why.reason, why.message, because_of=why.because_of, columns=why.columns)
         self._judged[position] = replace(conflict, new_key=why.new_key or before.new_key)
@@ -80,6 +80,8 @@ class CrossRow:
 
     def _examine(self, position: int) -> _Why | None:
         judged = self._judged[position]
+        if _held_by_new(judged):
+            return self._references(position, judged)
         if not judged.writes:
             return None
         for find in (self._linked, self._cascade, self._references, self._uniques, self._numbers, self._children):
@@ -169,7 +171,9 @@ class CrossRow:
         table = judged.table
         if key.table != table.name or not set(key.columns) <= set(table.column_names):
             return None
-        if not self._changes(judged, key.columns) or not all(pick(table, post, (c,)) == (v,) for c, v in key.when):
+        if not all(pick(table, post, (c,)) == (v,) for c, v in key.when):
+            return None
+        if not self._changes(judged, key.columns) and not _held_by_new(judged):
             return None
         cells = pick(table, post, key.columns)
         old = judged.change.old
@@ -183,14 +187,21 @@ class CrossRow:
                 if parent != position and not self._judged[parent].alive:
                     return _missing(key, origin, (self._judged[parent].label,))
                 return self._renamed(key, cells, parent)
+        if _held_by_new(judged):
+            return None
         values = referred(key, cells)
         if values is None:
             return None
         target = self._schema.tables.get(key.to_table)
         if target is None:
-            if self._asked.rows(Side.NEW, key.to_table, key.to_columns, values):
+            # nobody compared that table: only a row that is the same on both sides is surely the one that old means
+            theirs, ours = (
+                self._asked.rows(side, key.to_table, key.to_columns, values) for side in (Side.OLD, Side.NEW)
+            )
+            if ours and ours == theirs:
                 return None
-            return _missing(key, values, (f"{key.to_table} {', '.join(values)} (not compared)",))
+            doubt = "another one on new" if ours else "not on new"
+            return _missing(key, values, (f"{key.to_table} {', '.join(values)} (not compared, {doubt})",))
         for held in self._result.holding(target, key.to_columns, values):
             if held.writer is not None:
                 self._watch(position, held.writer)
@@ -202,6 +213,12 @@ class CrossRow:
             changed = self._result.change_of(key.to_table, row_key(target, row))
             if changed is not None:
                 self._watch(position, changed)
+                held_post = self._judged[changed].post
+                if held_post is not None and pick(target, held_post, key.to_columns) == pick(
+                    target, row, key.to_columns
+                ):
+                    # the very row, by another text of the same value (another case, another scale)
+                    return None
                 return _missing(key, values, (self._judged[changed].label,))
         return _missing(key, values, (f"{label(target, values)} (new does not have it)",))
 
@@ -383,6 +400,12 @@ class CrossRow:
     def _was_there(self, table: Table, key: ForeignKey, child: Key, values: Values) -> bool:
         before = self._asked.base_row(table, child) if table.key else None
         return before is not None and referred(key, pick(table, before, key.columns)) == values
+
+
+def _held_by_new(judged: Judged) -> bool:
+    """Tell whether new is said to hold the row that old inserted: so it does only if what it refers to is the same."""
+    present = judged.decision is Decision.ALREADY_PRESENT and judged.kind == "insert" and bool(judged.table.key)
+    return present and not judged.writes and not judged.rules
 
 
 def _by_text(unique: Unique) -> bool:

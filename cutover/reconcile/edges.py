@@ -60,11 +60,14 @@ class _Finder:
         self._below: dict[ForeignKey, dict[Cells, list[int]]] = {}
         self._writers: dict[TableName, list[int]] = {}
         self._by_pre: dict[tuple[TableName, Key], int] = {}
+        self._by_change: dict[tuple[TableName, Key], int] = {}
         self._origin: dict[tuple[TableName, str], int] = {}
         for position, each in enumerate(judged):
             if not each.writes:
                 continue
             self._writers.setdefault(each.table.name, []).append(position)
+            if each.table.key:
+                self._by_change[(each.table.name, each.change.key)] = position
             if each.pre is not None:
                 self._by_pre[(each.table.name, row_key(each.table, each.pre))] = position
             for cell in each.key:
@@ -131,9 +134,20 @@ class _Finder:
             return
         if None in cells or (each.pre is not None and _refers(key, each.table, each.pre) == cells):
             return
-        for other in self._index(key.to_table, key.to_columns, post=True).get(cells, ()):
+        others = self._index(key.to_table, key.to_columns, post=True).get(cells, ())
+        for other in others or self._alike(key, cells):
             if other != position and self._changes(other, key.to_columns):
                 yield Edge(other, position, EdgeKind.PROVIDES, key.columns, key.deferrable)
+
+    def _alike(self, key: ForeignKey, cells: Cells) -> Iterator[int]:
+        """Yield the steps of old's rows that hold the same value in another text: citext, another scale."""
+        plain, target = plain_values(cells), self._schema.tables[key.to_table]
+        if plain is None or not _loosely(target, key.to_columns):
+            return
+        for row in self._asked.rows(Side.OLD, key.to_table, key.to_columns, plain):
+            other = self._by_change.get((key.to_table, row_key(target, row)))
+            if other is not None and self._judged[other].post is not None:
+                yield other
 
     def _let_go(self, position: int, each: Judged, key: ForeignKey) -> Iterator[Edge]:
         table = self._schema.tables.get(key.table)
@@ -142,7 +156,12 @@ class _Finder:
         released = pick(each.table, each.pre or (), key.to_columns)
         if plain_values(released) is None or not self._changes(position, key.to_columns):
             return
-        for other in self._referring(key).get(released, ()):
+        others = set(self._referring(key).get(released, ()))
+        plain = plain_values(released)
+        if plain is not None and not key.json_path and _loosely(table, key.columns):
+            rows = self._asked.rows(Side.NEW, key.table, key.columns, plain)
+            others.update(self._by_pre.get((key.table, row_key(table, row)), position) for row in rows)
+        for other in sorted(others):
             if other != position and self._changes(other, key.columns):
                 yield Edge(other, position, EdgeKind.LETS_GO, key.columns, key.deferrable)
 
@@ -180,6 +199,11 @@ class _Finder:
         if each.pre is None or each.post is None:
             return True
         return pick(each.table, each.post, columns) != pick(each.table, each.pre, columns)
+
+
+def _loosely(table: Table, columns: Sequence[str]) -> bool:
+    """Tell whether equal values of these columns can look different."""
+    return any(table.columns[table.places[column]].text_hash for column in columns)
 
 
 def _refers(key: ForeignKey, table: Table, row: Cells | Row) -> Cells:

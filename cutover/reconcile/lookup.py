@@ -34,16 +34,19 @@ class LiveLookup:
         return self._sources.base.database if isinstance(self._sources.base, UrlBase) else None
 
     def rows(self, side: Side, ask: Ask) -> Sequence[Row]:
-        """Return the whole rows of ``side`` that match; an absent table or column gives none."""
+        """Return the whole rows of ``side`` that match; an absent table or column gives none.
+
+        Of a table that is left out of the comparison, the side's own columns in their order.
+        """
         database = self._side(side)
         raw = self._sources.raw(side, ask.table)
         table = self._schema.tables.get(ask.table)
-        if database is None or raw is None or table is None or not ask.values:
+        if database is None or raw is None or not ask.values:
             return []
         columns = [raw.column(name) for name in ask.columns]
         if any(column is None for column in columns):
             return []
-        select = _select(table, raw, "t")
+        select = _select(raw if table is None else table, raw, "t")
         names = [sql.Identifier(f"v{number}") for number in range(len(ask.columns))]
         casts = sql.SQL(", ").join(
             sql.SQL("CAST({} AS {}) AS {}").format(name, sql.SQL("text" if ask.json_path else column.type), name)
@@ -214,7 +217,7 @@ def _from(raw: RawTable) -> sql.Composable:
     return sql.SQL("{}" if raw.relkind == "p" else "ONLY {}").format(sql.Identifier(*raw.name))
 
 
-def _select(table: Table, raw: RawTable, alias: str) -> sql.Composable:
+def _select(table: Table | RawTable, raw: RawTable, alias: str) -> sql.Composable:
     present: Mapping[str, object] = {column.name: column for column in raw.columns}
     return sql.SQL(", ").join(
         sql.Identifier(alias, column.name) if column.name in present else sql.SQL("NULL") for column in table.columns

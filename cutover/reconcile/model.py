@@ -158,6 +158,7 @@ class Table:
             when new lacks the table.
         columns_not_in_base: columns of old that base lacks (``None`` in base's rows).
         columns_retyped: columns whose type differs between old and new so that a value's text may differ.
+        columns_required: columns that new never leaves empty and old may, or lacks; none where triggers may fill them.
         updated_at: columns that a trigger (or the plan) says are noise.
         groups: columns that belong together, from the plan.
         column_names, places: names in row order, and the place of each in a row.
@@ -185,6 +186,7 @@ class Table:
     columns_only_new: tuple[str, ...] = ()
     columns_not_in_base: tuple[str, ...] = ()
     columns_retyped: tuple[str, ...] = ()
+    columns_required: tuple[str, ...] = ()
     updated_at: tuple[str, ...] = ()
     deleted_at: str | None = None
     owner: str | None = None

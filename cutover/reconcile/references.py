@@ -74,6 +74,23 @@ def json_id(text: str, path: tuple[str, ...]) -> str | None:
     return str(value)
 
 
+def same_value(cell: Cell, text: str | None) -> bool:
+    """Tell whether a rewritten cell is what was written; a document in which ids were replaced is told by its parts."""
+    if not isinstance(cell, JsonIds) or text is None:
+        return cell == text
+    replaced = dict(cell.ids)
+    if any(json_id(text, path) != new for path, new in replaced.items()):
+        return False
+    mine, theirs = json.loads(cell.text), json.loads(text)
+    for document in (mine, theirs):
+        for *path, last in replaced:
+            within = document
+            for step in path:
+                within = within[int(step) if isinstance(within, list) else step]
+            within[int(last) if isinstance(within, list) else last] = None
+    return bool(mine == theirs)
+
+
 def root_key(table: Table) -> str | None:
     """Return the column whose ids may be mapped: a key of one column that is no reference itself."""
     if len(table.key) != 1:

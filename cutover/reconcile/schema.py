@@ -119,6 +119,11 @@ def _table(
         warnings.append(f"{name}: only new has {_list(only_new)}")
     if not_in_base:
         warnings.append(f"{name}: base lacks {_list(not_in_base)}: any value there counts as a change of old")
+    computed = [
+        each for each, column in theirs.items() if column.generated and each in mine and not mine[each].generated
+    ]
+    if computed:
+        warnings.append(f"{name}: new computes {_list(computed)}: what old wrote there is not carried over")
     for each in retyped:
         warnings.append(f"{name}.{each}: {mine[each].type} on old, {theirs[each].type} on new")
 
@@ -172,6 +177,7 @@ def _table(
         columns_only_new=only_new,
         columns_not_in_base=not_in_base,
         columns_retyped=retyped,
+        columns_required=tuple(_required(mine, new)),
         updated_at=tuple(clock),
         deleted_at=option.deleted_at if option else None,
         owner=option.owner if option else None,
@@ -179,6 +185,17 @@ def _table(
         dependencies=tuple(sorted((each for each in dependencies if len(each) > 1), key=sorted)),
         generated_from=tuple(_generated_from(old, new)),
     )
+
+
+def _required(old: Mapping[str, RawColumn], new: RawTable | None) -> Iterator[str]:
+    """Yield the columns that new never leaves empty, and that old's rows may leave so."""
+    if new is None or new.triggers:
+        return
+    for column in new.columns:
+        mine = old.get(column.name)
+        drawn = column.generated or bool(column.identity)
+        if column.not_null and not drawn and (not mine.not_null if mine else column.default is None):
+            yield column.name
 
 
 def _generated_from(old: RawTable, new: RawTable | None) -> Iterator[tuple[str, frozenset[str]]]:

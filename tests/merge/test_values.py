@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from cutover.reconcile.asked import Asked
 from cutover.reconcile.candidates import named_after, words
-from cutover.reconcile.model import Ask, Side
+from cutover.reconcile.cells import JsonIds, NewId
+from cutover.reconcile.model import Ask, Side, TableName
+from cutover.reconcile.references import same_value
 from cutover.reconcile.values import FOREVER, add_delta, compare, has_fraction, instant, later
 from tests.merge.memory import Memory, table
 
@@ -132,3 +134,13 @@ def test_what_text_cannot_tell_is_halved_until_it_is_clear() -> None:
     assert asked.rows(Side.NEW, blind.name, ("name",), ("BOB",)) == (("1", "Bob"),)
     assert asked.rows(Side.NEW, blind.name, ("name",), ("y7",)) == ()
     assert len(memory.asked) < 20
+
+
+def test_a_document_is_what_was_written_when_its_ids_and_all_else_agree() -> None:
+    cell = JsonIds('{"order": {"ids": [5, 6]}, "z": 1.50}', ((("order", "ids", "0"), "9"),))
+    assert same_value(cell, '{"z": 1.5, "order": {"ids": [9, 6]}}')
+    assert not same_value(cell, '{"z": 1.5, "order": {"ids": [5, 6]}}')
+    assert not same_value(cell, '{"z": 2, "order": {"ids": [9, 6]}}')
+    assert not same_value(JsonIds('{"a": 1}', ((("a",), NewId(TableName("public", "t"), "1")),)), '{"a": 1}')
+    assert same_value("x", "x")
+    assert not same_value("x", None)

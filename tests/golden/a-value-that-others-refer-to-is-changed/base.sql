@@ -1,0 +1,1 @@
+INSERT INTO c VALUES (1,'x'); INSERT INTO a VALUES (1,'x'); INSERT INTO p VALUES (1,'x'); INSERT INTO d VALUES (1,'x',''),(2,'x','');

@@ -1,0 +1,1 @@
+UPDATE d SET v='n' WHERE id=2;

@@ -1,0 +1,1 @@
+UPDATE c SET slug='z'; UPDATE p SET slug='z';

@@ -1,0 +1,1 @@
+SELECT array_agg(v ORDER BY id)='{z,c}' FROM t;

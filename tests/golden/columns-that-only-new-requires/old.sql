@@ -1,0 +1,1 @@
+INSERT INTO t VALUES (2,NULL),(3,'c'); UPDATE t SET v='z' WHERE id=1;

@@ -1,0 +1,1 @@
+INSERT INTO carts (v) VALUES ('base');

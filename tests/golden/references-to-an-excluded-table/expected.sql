@@ -1,0 +1,1 @@
+SELECT array_agg(cart_id)='{1}' FROM orders;

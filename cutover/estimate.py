@@ -33,10 +33,14 @@ _TOGETHER = 3
 _STEP = 6
 FEWEST = 6
 """Windows from which it can be told whether a counter follows the sentinels."""
+_MANY = 20
+"""Windows that need no others to tell it."""
 _SURELY_FEWER = 0.95
 """Requests counted for a sentinel below which a source is taken to miss some of them."""
 _T_999 = {4: 7.17, 5: 5.89, 6: 5.21, 7: 4.79, 8: 4.50, 12: 3.93, 18: 3.61, 28: 3.41, 60: 3.23}
 """One-sided 99.9 % quantiles of Student's t by degrees of freedom."""
+_PROBABLY = 0.2
+"""Part of them that stands for about 90 %, at few degrees of freedom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,16 @@ class _Fit(NamedTuple):
     @property
     def high(self) -> float:
         return self.slope + self.error
+
+    @property
+    def follows(self) -> bool:
+        """Tell whether the counts surely rise with the sentinels, about one for one."""
+        return self.low >= 0.5 and self.slope <= 1.5 + self.error
+
+    @property
+    def probably_follows(self) -> bool:
+        """Tell the same at about 90 %."""
+        return 0.5 + self.error * _PROBABLY <= self.slope <= 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,13 +340,17 @@ class Estimate:
     def _tracked(self, label: str, side: str, windows: Sequence[Window]) -> bool:
         """Tell whether the counts of some windows follow the number of sentinels that lie in them.
 
-        Fewer than :data:`FEWEST` windows are joined by those before them: chance fits a few numbers too easily.
+        Fewer than :data:`FEWEST` windows are joined by those before them: chance fits a few numbers too easily. Where
+        a few probably follow them, those before may make it sure.
         """
         chain = self._fold.chain(label, side)
         place = next((i for i, window in enumerate(chain) if window.start == windows[0].start), 0)
         first = max(0, min(place, place + len(windows) - FEWEST))
         fitted = _fit(self._pairs(label, side, chain[first : place + len(windows)][-_TRACKED_WINDOWS:]))
-        return fitted is not None and fitted.low >= 0.5 and fitted.slope <= 1.5 + fitted.error
+        if fitted is None or fitted.follows or len(windows) >= _MANY or not fitted.probably_follows:
+            return fitted is not None and fitted.follows
+        joined = _fit(self._pairs(label, side, chain[max(0, place + len(windows) - _MANY) : place + len(windows)]))
+        return joined is not None and joined.follows
 
     def _share_of_sentinels(self, label: str, side: str, chain: Sequence[Window]) -> float | None:
         """Return which part of the sentinels a source counts, when it is surely less than all of them.

@@ -148,6 +148,34 @@ def test_a_few_users_among_sentinels_are_counted_exactly(seed: int) -> None:
     assert found.likely == users
 
 
+def test_a_few_windows_that_are_not_sure_are_joined_by_those_before() -> None:
+    """A second ``done``: its soak holds few windows, and our own probes are in some of them."""
+    story = Story()
+    for _ in range(12):
+        story.round(lambda sent: sent)
+    assert story.bounds(6).high == 0
+    for more in (4, 0, 4, 0, 4, 2):
+        story.round(partial(add, more))
+    assert story.bounds(6).tracked
+    assert story.bounds(6).high <= 14
+    alone = Story()
+    for more in (4, 0, 4, 0, 4, 2):
+        alone.round(partial(add, more))
+    assert not alone.bounds(6).tracked
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_was_counted_before_does_not_hide_users_once_sentinels_are_not(seed: int) -> None:
+    chance = random.Random(seed)
+    story = Story()
+    for _ in range(14):
+        story.round(lambda sent: sent)
+    for _ in range(6):
+        story.round(lambda sent: sum(chance.random() < 0.08 for _ in range(200)))
+    users = sum(window.count for window in story.fold.chain(LABEL, "old")[-6:])
+    assert not story.sees() or story.bounds(6).high >= users * 0.5
+
+
 def test_a_burst_at_the_edge_of_a_window_is_half_believed_to_lie_in_it() -> None:
     story = Story()
     sent = story.burst(20)

@@ -262,7 +262,8 @@ def _inserted(context: Context, start: Judged) -> Judged:
             return _carried(start, carried, pre)
         if pre is None:
             return replace(start, pre=None, post=None).conflict("same_entity_gone", "new no longer has that row")
-        return _both_inserted(context, replace(start, pre=pre, new_kind="insert"), pre, original, entity=partner.by)
+        start = replace(start, pre=pre, post=pre, new_kind="insert")
+        return _both_inserted(context, start, pre, original, entity=partner.by)
     if any(is_symbolic(cell) for cell in start.key):
         return _insert(context, replace(start, pre=None), Decision.REKEYED)
     key = tuple(cell for cell in start.key if type(cell) is str)
@@ -271,7 +272,7 @@ def _inserted(context: Context, start: Judged) -> Judged:
             return _insert(context, start, Decision.APPLY)
         return _both_inserted(context, start, change.new, original)
     pre = context.asked.row(Side.NEW, table, key)
-    start = replace(start, pre=pre, new_key=key, new_kind="" if pre is None else "insert")
+    start = replace(start, pre=pre, post=pre, new_key=key, new_kind="" if pre is None else "insert")
     if pre is None:
         return _insert(context, start, Decision.REKEYED)
     if context.asked.base_row(table, key) is not None:

@@ -108,6 +108,23 @@ def test_an_insert_that_is_the_same_thing(tmp_path: Path) -> None:
     assert found.apply()["posts"] == [{"id": "1", "user_id": "60"}]
 
 
+def test_the_same_thing_under_an_id_that_new_gave_to_another(tmp_path: Path) -> None:
+    tables = [
+        table("users", "id:bigint# mail:text", unique=[["mail"]]),
+        table("posts", "id:bigint! user_id:bigint", refers=[refers("user_id", "users")]),
+    ]
+    old: Dicts = {"users": [{"id": 5, "mail": "x"}], "posts": [{"id": 1, "user_id": 5}]}
+    new: Dicts = {"users": [{"id": 5, "mail": "z"}, {"id": 6, "mail": "x"}]}
+    memory = Memory.of(tables, {}, old, new)
+    assert memory.merge().decisions() == {"users 5": "conflict:unique", "posts 1": "conflict:dependent"}
+    text = "".join(write_decisions("b", memory.merge().result.judged)).split("[[conflict]]")
+    decided = ('take = ""\nsame = false', 'take = "new"\nsame = true')
+    edited = [part.replace(*decided) if 'table = "users"' in part else part for part in text]
+    (tmp_path / FILE).write_text("[[conflict]]".join(edited), encoding="utf-8")
+    settled = settle(read_decisions(tmp_path), memory.schema, memory.changes(), memory, tmp_path)
+    assert memory.merge(decisions=settled.decided).apply()["posts"] == [{"id": "1", "user_id": "6"}]
+
+
 def test_an_insert_that_is_not_wanted(tmp_path: Path) -> None:
     memory = Memory.of([USERS, POSTS], {}, TWO_OLD, TWO_NEW)
     edit = {'take = ""\nsame = false\ndiscard = false': 'take = "new"\nsame = false\ndiscard = true'}

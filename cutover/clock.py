@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -78,5 +79,6 @@ def _steady() -> float:
     for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):  # a laptop's sleep is no jump: these count it (Linux, macOS)
         number = getattr(time, name, None)
         if number is not None:
-            return time.clock_gettime(number)
+            with suppress(OSError):  # a kernel that lacks it
+                return time.clock_gettime(number)
     return time.monotonic()

@@ -6,6 +6,8 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from cutover.clock import Jumps, SystemClock
 
 
@@ -61,6 +63,16 @@ def test_being_held_up_between_two_readings_is_no_jump() -> None:
     jumps = Jumps(clock)
     clock.held_up = 30
     assert jumps.since_last() == timedelta(0)
+
+
+def test_a_kernel_without_the_clock_that_counts_sleep_has_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(number: int) -> float:
+        if number == getattr(time, "CLOCK_BOOTTIME", None):
+            raise OSError(22, "Invalid argument")
+        return 7.0
+
+    monkeypatch.setattr(time, "clock_gettime", lacking)
+    assert SystemClock().steady() == 7.0
 
 
 def test_the_machine_s_own_clock_goes_on() -> None:

@@ -13,7 +13,7 @@ from cutover.reconcile.links import cascades, linked_rows
 from cutover.reconcile.model import Constraint, Decision, ForeignKey, Key, Schema, Side, Table, TableName, Unique
 from cutover.reconcile.policy import Choice, Rules
 from cutover.reconcile.references import root_key
-from cutover.reconcile.result import Result, pick, plain_values, referred, row_key
+from cutover.reconcile.result import Holding, Result, pick, plain_values, referred, row_key
 
 _SHOWN = 5
 
@@ -205,6 +205,8 @@ class CrossRow:
         for held in self._result.holding(target, key.to_columns, values):
             if held.writer is not None:
                 self._watch(position, held.writer)
+            if self._gone_softly(target, held):
+                return _missing(key, values, (f"{label(target, values)} (new deleted it: {target.deleted_at})",))
             return None
         there = self._asked.rows(Side.OLD, key.to_table, key.to_columns, values)
         if key.declared and not there:
@@ -221,6 +223,14 @@ class CrossRow:
                     return None
                 return _missing(key, values, (self._judged[changed].label,))
         return _missing(key, values, (f"{label(target, values)} (new does not have it)",))
+
+    def _gone_softly(self, target: Table, held: Holding) -> bool:
+        """Tell whether new has deleted a row by the column that the plan declares for it."""
+        column = target.deleted_at
+        if column is None or not target.key or pick(target, held.row, (column,)) == (None,):
+            return False
+        before = self._asked.base_row(target, held.key)
+        return before is not None and pick(target, before, (column,)) == (None,)
 
     def _renamed(self, key: ForeignKey, cells: Cells, parent: int) -> _Why | None:
         """Tell whether the row that is meant will be known by another value than the one that refers to it."""

@@ -7,8 +7,9 @@ from contextlib import nullcontext
 
 from psycopg import errors, sql
 
-from cutover.reconcile.catalogue import RawColumn, RawTable
-from cutover.reconcile.model import Ask, Constraint, Row, Schema, Side, Table, Unique
+from cutover.errors import CutoverError
+from cutover.reconcile.catalogue import Catalogue, RawColumn, RawTable, read_catalogue
+from cutover.reconcile.model import Ask, Constraint, Row, Schema, Side, Table, TableName, Unique
 from cutover.reconcile.session import Database, text_rows
 from cutover.reconcile.source import Sources, UrlBase
 
@@ -25,6 +26,7 @@ class LiveLookup:
     def __init__(self, sources: Sources, schema: Schema) -> None:
         self._sources = sources
         self._schema = schema
+        self._elsewhere: dict[tuple[Side, str], Catalogue | None] = {}
 
     def _side(self, side: Side) -> Database | None:
         if side is Side.OLD:
@@ -33,13 +35,27 @@ class LiveLookup:
             return self._sources.new
         return self._sources.base.database if isinstance(self._sources.base, UrlBase) else None
 
+    def _raw(self, side: Side, database: Database | None, name: TableName) -> RawTable | None:
+        """Return a table as the side has it; one of a schema that the plan does not name is read when asked for."""
+        raw = self._sources.raw(side, name)
+        if raw is not None or database is None or name in self._schema.tables:
+            return raw
+        if (side, name.schema) not in self._elsewhere:
+            try:
+                self._elsewhere[side, name.schema] = read_catalogue(database, [name.schema])
+            except CutoverError:
+                self._elsewhere[side, name.schema] = None  # not to be seen: nothing is known of its rows
+        catalogue = self._elsewhere[side, name.schema]
+        found = catalogue.tables.get(name) if catalogue is not None else None
+        return found if found is not None and found.readable and not found.filtered else None
+
     def rows(self, side: Side, ask: Ask) -> Sequence[Row]:
         """Return the whole rows of ``side`` that match; an absent table or column gives none.
 
         Of a table that is left out of the comparison, the side's own columns in their order.
         """
         database = self._side(side)
-        raw = self._sources.raw(side, ask.table)
+        raw = self._raw(side, database, ask.table)
         table = self._schema.tables.get(ask.table)
         if database is None or raw is None or not ask.values:
             return []

@@ -1,0 +1,1 @@
+INSERT INTO p VALUES (1,'a',NULL),(2,'b',NULL),(3,'c','2024-01-01');

@@ -1,0 +1,1 @@
+UPDATE p SET removed_at='2025-02-01' WHERE id=2;

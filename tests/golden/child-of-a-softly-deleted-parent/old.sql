@@ -1,0 +1,1 @@
+INSERT INTO c VALUES (5,2),(6,1),(7,3);

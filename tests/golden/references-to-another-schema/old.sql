@@ -1,0 +1,1 @@
+INSERT INTO auth.users VALUES ('00000000-0000-0000-0000-000000000002','o'); INSERT INTO profiles SELECT row_number() OVER (ORDER BY id), id FROM auth.users;

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from cutover.reconcile.model import Key, TableName
@@ -36,17 +37,30 @@ class CarriedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedSum:
+    """A row of new to which an apply added differences.
+
+    Attributes:
+        bundle: the last bundle that it was done from.
+        deltas: what was added in all, by column.
+    """
+
+    bundle: str
+    deltas: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
 class Carried:
     """All that earlier applies wrote and nobody undid.
 
     Attributes:
         inserted: by table and key of old's row.
-        added: rows to which a difference was added, with the bundle: adding is no change that can be done twice.
+        added: rows to which a difference was added: adding is no change that can be done twice.
         keyless: tables without key that were written, with the bundle: whose rows these are cannot be told.
     """
 
     inserted: Mapping[tuple[TableName, Key], CarriedRow] = field(default_factory=dict)
-    added: Mapping[tuple[TableName, Key], str] = field(default_factory=dict)
+    added: Mapping[tuple[TableName, Key], CarriedSum] = field(default_factory=dict)
     keyless: Mapping[TableName, str] = field(default_factory=dict)
 
 
@@ -58,7 +72,7 @@ WHERE (nspname, relname) = ('cutover', 'progress')
 """
 _STEPS = """
 SELECT r.bundle, t.schema_name, t.table_name, t.columns, t.key_columns, s.action::text AS action,
-       s.key, s.post, s.loose_post, s.cols, cardinality(s.adds) > 0 AS adds, m.old_id
+       s.key, s.post, s.loose_post, s.cols, s.adds, s.delta, m.old_id
 FROM cutover.progress p
 JOIN cutover.run r ON r.run = p.run
 JOIN cutover.step s ON (s.run, s.batch, s.component) = (p.run, p.batch, p.component)
@@ -82,7 +96,7 @@ def read_carried(new: Database) -> Carried:
     if not new.rows(_THERE):
         return NOTHING
     inserted: dict[tuple[TableName, Key], CarriedRow] = {}
-    added: dict[tuple[TableName, Key], str] = {}
+    added: dict[tuple[TableName, Key], CarriedSum] = {}
     keyless: dict[TableName, str] = {}
     origin: dict[tuple[TableName, Key], Key] = {}
     for step in new.dicts(_STEPS):
@@ -100,7 +114,11 @@ def read_carried(new: Database) -> Carried:
                 before.bundle, key, {**before.values, **_written(step, only=frozenset(step["cols"]))}
             )
         elif step["adds"]:
-            added[table, key] = step["bundle"]
+            sums = dict(added[table, key].deltas) if (table, key) in added else {}
+            for place in step["adds"]:
+                column = step["columns"][place - 1]
+                sums[column] = sums.get(column, Decimal()) + Decimal(step["delta"][place - 1])
+            added[table, key] = CarriedSum(step["bundle"], sums)
     return Carried(inserted, added, keyless)
 
 

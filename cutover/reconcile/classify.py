@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from cutover.reconcile.asked import Asked
 from cutover.reconcile.carried import CarriedRow
@@ -23,6 +24,7 @@ from cutover.reconcile.model import Change, Decision, Row, Schema, Side, Table, 
 from cutover.reconcile.policy import BaseKind, Choice, Decided, Facts, Policy, Rule, Rules, must_be_decided
 from cutover.reconcile.references import Holder, key_of, rewrite, same_value
 from cutover.reconcile.rekey import Identities, volatile_default
+from cutover.reconcile.values import add_delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,10 +438,14 @@ def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
         return lost
     adding = context.facts.carried.added.get((table.name, start.change.key))
     if adding is not None:
-        if cells == new:
-            return replace(start, decision=Decision.ALREADY_PRESENT, outcome="kept" if start.new_kind else "")
-        message = f"what old added was added by the apply of {adding}: a second time would be once too often"
-        return start.conflict("added_already", message, columns=mine.real)
+        if any(_difference(table, column, base, cells) != delta for column, delta in adding.deltas.items()):
+            message = f"the apply of {adding.bundle} added what old had added then, and old's row has changed since"
+            return start.conflict("added_already", message, columns=mine.real)
+        mine = Touched(tuple(column for column in mine.real if column not in adding.deltas), mine.noise)
+        if all(cells[table.places[column]] == new[table.places[column]] for column in mine.real):
+            by = f"applied from {adding.bundle}"
+            outcome = "kept" if start.new_kind else ""
+            return replace(start, decision=Decision.ALREADY_PRESENT, outcome=outcome, rules=(by,))
     soft = _soft_delete(context, start, base, new, mine, theirs)
     if isinstance(soft, Judged):
         return soft
@@ -467,6 +473,16 @@ def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
     if judged.decision is Decision.APPLY and not judged.writes:
         judged = replace(judged, decision=Decision.ALREADY_PRESENT)
     return judged
+
+
+def _difference(table: Table, column: str, base: Row, cells: Cells) -> Decimal | None:
+    """Return what old added in a column since base."""
+    place = table.places[column]
+    before, after = base[place], cells[place]
+    if before is None or type(after) is not str:
+        return None
+    found = add_delta(after, before, after, table.columns[place].type)
+    return None if found is None else Decimal(found[1])
 
 
 def _identity_columns(table: Table, touched: Touched) -> tuple[str, ...]:

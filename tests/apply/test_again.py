@@ -88,6 +88,7 @@ def test_a_second_merge_finds_everything_there_and_writes_nothing(night: Night) 
     found = accounted(again)
     assert "rekeyed" not in found, again.json
     assert "apply" not in found, again.json
+    assert "added_already" not in {x["reason"] for x in again.json["conflicts"]}
     night.apply(again)
     assert night.held() == held
     third = night.merge()
@@ -126,6 +127,16 @@ def test_a_row_of_old_that_changed_since_the_apply_is_a_conflict(night: Night) -
     held = night.held()
     night.apply(again)
     assert night.held() == held
+
+
+def test_what_old_added_since_the_apply_is_a_conflict(night: Night) -> None:
+    night.apply(night.merge())
+    run(night.urls.old, "update users set visits = visits + 1 where id = 1")
+    again = night.merge()
+    (found,) = (x for x in again.json["conflicts"] if x["reason"] == "added_already")
+    assert found["key"] == ["1"]
+    night.apply(again)
+    assert rows(night.urls.new, "select visits from users where id = 1") == [(8,)]
 
 
 def test_what_was_undone_is_merged_anew(night: Night) -> None:

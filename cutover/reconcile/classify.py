@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 from cutover.reconcile.asked import Asked
 from cutover.reconcile.carried import CarriedRow
@@ -13,6 +12,8 @@ from cutover.reconcile.columns import (
     Merged,
     Merger,
     Touched,
+    difference,
+    identity_columns,
     result_row,
     takes_whole_rows,
     touched_by_new,
@@ -22,9 +23,8 @@ from cutover.reconcile.columns import (
 from cutover.reconcile.judged import NOTHING, Judged
 from cutover.reconcile.model import Change, Decision, Row, Schema, Side, Table, TableKind, TableName
 from cutover.reconcile.policy import BaseKind, Choice, Decided, Facts, Policy, Rule, Rules, must_be_decided
-from cutover.reconcile.references import Holder, key_of, rewrite, same_value
-from cutover.reconcile.rekey import Identities, volatile_default
-from cutover.reconcile.values import add_delta
+from cutover.reconcile.references import Holder, computed_references, key_of, rewrite, same_value
+from cutover.reconcile.rekey import Identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
         columns = rewritten.ambiguous
         message = f"{', '.join(columns)} refers to two tables whose ids change differently"
         return (_with_choice(context, start, start.conflict("ambiguous_reference", message, columns=columns)),)
-    columns = _computed_references(table, change.old, start.old)
+    columns = computed_references(table, change.old, start.old)
     if columns:
         message = f"{', '.join(columns)} is computed by new and would hold the id that old gave, not the row's new one"
         return (_with_choice(context, start, start.conflict("generated_reference", message, columns=columns)),)
@@ -104,16 +104,6 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
         return _keyless_chosen(context, start)
     judged = _filled(_judge(context, start))
     return (_with_choice(context, start, judged),)
-
-
-def _computed_references(table: Table, original: Row | None, cells: Cells | None) -> tuple[str, ...]:
-    """Return the generated columns that refer to a re-keyed row, though nothing that they are computed from does."""
-    if original is None or cells is None or cells is original:
-        return ()
-    rewritten = {column for column, place in table.places.items() if cells[place] != original[place]}
-    sources = dict(table.generated_from)
-    computed = (column.name for column in table.columns if column.generated and column.name in rewritten)
-    return tuple(column for column in computed if rewritten.isdisjoint(sources.get(column, ())))
 
 
 def _refused_table(context: Context, table: Table) -> tuple[str, str] | None:
@@ -438,7 +428,7 @@ def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
         return lost
     adding = context.facts.carried.added.get((table.name, start.change.key))
     if adding is not None:
-        if any(_difference(table, column, base, cells) != delta for column, delta in adding.deltas.items()):
+        if any(difference(table, column, base, cells) != delta for column, delta in adding.deltas.items()):
             message = f"the apply of {adding.bundle} added what old had added then, and old's row has changed since"
             return start.conflict("added_already", message, columns=mine.real)
         mine = Touched(tuple(column for column in mine.real if column not in adding.deltas), mine.noise)
@@ -454,7 +444,7 @@ def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
     merger = _merger(context, start, base, new)
     differs = any(cells[table.places[c]] != new[table.places[c]] for c in mine.real)
     if both and (differs or merger.added_alike(mine, theirs)):
-        reused = _identity_columns(table, mine) or _identity_columns(table, theirs)
+        reused = identity_columns(table, mine) or identity_columns(table, theirs)
         inferred = context.facts.kind(table.name) is BaseKind.INFERRED
         if _decided(context, start) is None and (reused or inferred):
             if reused:
@@ -473,32 +463,6 @@ def _updated(context: Context, start: Judged, base: Row, new: Row) -> Judged:
     if judged.decision is Decision.APPLY and not judged.writes:
         judged = replace(judged, decision=Decision.ALREADY_PRESENT)
     return judged
-
-
-def _difference(table: Table, column: str, base: Row, cells: Cells) -> Decimal | None:
-    """Return what old added in a column since base."""
-    place = table.places[column]
-    before, after = base[place], cells[place]
-    if before is None or type(after) is not str:
-        return None
-    found = add_delta(after, before, after, table.columns[place].type)
-    return None if found is None else Decimal(found[1])
-
-
-def _identity_columns(table: Table, touched: Touched) -> tuple[str, ...]:
-    """Return changed columns that a row gets once, at its insert: another value means another row."""
-    once = {
-        column.name
-        for column in table.columns
-        if volatile_default(column.default)
-        and column.name not in table.updated_at
-        and column.name not in table.key
-        and (column.name.lower() in _BORN or column.type == "uuid")
-    }
-    return tuple(column for column in touched.real if column in once)
-
-
-_BORN = frozenset({"created_at", "createdat", "created", "created_on", "inserted_at", "insertedat", "date_created"})
 
 
 def _soft_delete(

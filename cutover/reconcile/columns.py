@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import NamedTuple
 
 from cutover.reconcile.cells import Cell, Cells, Filled
@@ -343,6 +344,32 @@ def result_row(
                 cells[table.places[name]] = row[table.places[name]]
                 break
     return tuple(cells)
+
+
+def difference(table: Table, column: str, base: Row, cells: Cells) -> Decimal | None:
+    """Return what old added in a column since base."""
+    place = table.places[column]
+    before, after = base[place], cells[place]
+    if before is None or type(after) is not str:
+        return None
+    found = add_delta(after, before, after, table.columns[place].type)
+    return None if found is None else Decimal(found[1])
+
+
+def identity_columns(table: Table, touched: Touched) -> tuple[str, ...]:
+    """Return changed columns that a row gets once, at its insert: another value means another row."""
+    once = {
+        column.name
+        for column in table.columns
+        if volatile_default(column.default)
+        and column.name not in table.updated_at
+        and column.name not in table.key
+        and (column.name.lower() in _BORN or column.type == "uuid")
+    }
+    return tuple(column for column in touched.real if column in once)
+
+
+_BORN = frozenset({"created_at", "createdat", "created", "created_on", "inserted_at", "insertedat", "date_created"})
 
 
 def takes_whole_rows(table: Table) -> bool:

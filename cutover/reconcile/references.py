@@ -176,6 +176,16 @@ def _own_id(table: Table, row: Row, ids: IdMap) -> NewId | str | None:
     return None if value is None else mine.get(value)
 
 
+def computed_references(table: Table, original: Row | None, cells: Cells | None) -> tuple[str, ...]:
+    """Return the generated columns that refer to a re-keyed row, though nothing that they are computed from does."""
+    if original is None or cells is None or cells is original:
+        return ()
+    rewritten = {column for column, place in table.places.items() if cells[place] != original[place]}
+    sources = dict(table.generated_from)
+    computed = (column.name for column in table.columns if column.generated and column.name in rewritten)
+    return tuple(column for column in computed if rewritten.isdisjoint(sources.get(column, ())))
+
+
 def key_of(table: Table, row: Cells | Row) -> Cells:
     """Return a row's key cells."""
     names = table.places

@@ -114,6 +114,11 @@ def explained(url: str, error: psycopg.Error) -> CutoverError:
         return CutoverError(f"{where}: {line}", "run cutover reconcile again for a bundle of the present schema")
     if state == "CU012":
         return CutoverError(f"{where}: {line}", "drop the rule for the time of the apply, or exclude the table")
+    if isinstance(error, errors.SequenceGeneratorLimitExceeded):
+        return CutoverError(
+            f"{where}: {line}",
+            "give the sequence a higher MAXVALUE (and its column a wider type); then run the same command again",
+        )
     if isinstance(error, errors.DiskFull | errors.OutOfMemory | errors.ConfigurationLimitExceeded):
         return CutoverError(
             f"{where}: {line}", "free space; then run the same command: it goes on where it stopped", exit_code=4

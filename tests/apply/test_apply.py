@@ -167,6 +167,23 @@ def test_ids_are_drawn_and_filled_in_everywhere(shop: Maker) -> None:
     assert rows(shop.url, "select nextval('orders_id_seq')") == [(15,)]
 
 
+def test_a_sequence_without_ids_left_is_named_and_the_apply_goes_on_after_it_was_given_more(shop: Maker) -> None:
+    run(shop.url, "alter sequence orders_id_seq maxvalue 10; select setval('orders_id_seq', 10)")
+    new = NewId(name_of("orders"), "10")
+    bundle = shop.bundle(
+        [[shop.step("orders", None, (new, "1", "1.00", None, None), key=(new,))]],
+        tables={"orders": shop.table("orders", sequence=name_of("orders_id_seq"))},
+        ids=[MappedId(name_of("orders"), "id", "10", None, "collision")],
+    )
+    with pytest.raises(CutoverError, match="orders_id_seq") as refused:
+        apply_bundle(bundle, shop.url, fence=fence())
+    assert refused.value.exit_code == 2
+    assert "MAXVALUE" in refused.value.hint
+    run(shop.url, "alter sequence orders_id_seq maxvalue 1000")
+    assert apply_bundle(bundle, shop.url, fence=fence()).exit_code == 0
+    assert rows(shop.url, "select count(*) from orders where total = 1") == [(1,)]
+
+
 def test_ids_without_a_sequence_come_after_the_highest(shop: Maker) -> None:
     run(shop.url, "alter table orders alter id drop default")
     new = NewId(name_of("orders"), "3")

@@ -21,6 +21,7 @@ from cutover.reconcile.columns import (
     written_only_by_new,
 )
 from cutover.reconcile.judged import NOTHING, Judged
+from cutover.reconcile.keyless import judge_keyless
 from cutover.reconcile.model import Change, Decision, Row, Schema, Side, Table, TableKind, TableName
 from cutover.reconcile.policy import BaseKind, Choice, Decided, Facts, Policy, Rule, Rules, must_be_decided
 from cutover.reconcile.references import Holder, computed_references, key_of, rewrite, same_value
@@ -101,7 +102,9 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
         if earlier is not None:
             message = f"the apply of {earlier} wrote to this table without key: which rows it wrote cannot be told"
             return (_with_choice(context, start, start.conflict("keyless_applied", message)),)
-        return _keyless_chosen(context, start)
+        # All copies of a row are one decision.
+        chosen = _with_choice(context, start, start)
+        return (chosen,) if chosen is not start else judge_keyless(start, _decided(context, start))
     judged = _filled(_judge(context, start))
     return (_with_choice(context, start, judged),)
 
@@ -149,7 +152,7 @@ def _filled(judged: Judged) -> Judged:
 
 def _with_choice(context: Context, start: Judged, judged: Judged) -> Judged:
     """Let a person's decision drop old's change."""
-    decided = context.rules.decisions.get((start.table.name, start.change.key))
+    decided = _decided(context, start)
     if decided is None or decided.choice not in (Choice.NEW, Choice.DISCARD):
         return judged
     return _skip(start, "decision", f"decision: take {decided.choice}", alive=decided.choice is Choice.NEW)
@@ -166,45 +169,6 @@ def _skip(start: Judged, reason: str, rule: str, *, alive: bool = True, message:
         alive=alive and start.pre is not None,
         outcome="kept" if start.new_kind else "",
     )
-
-
-def _keyless_chosen(context: Context, start: Judged) -> tuple[Judged, ...]:
-    """Judge rows without key as a person decided, where one did: all copies of a row are one decision."""
-    decided = _decided(context, start)
-    if decided is not None and decided.choice in (Choice.NEW, Choice.DISCARD):
-        return (_with_choice(context, start, start),)
-    parts = _keyless(start)
-    if decided is None or decided.choice is not Choice.OLD:
-        return parts
-    gone = replace(start, decision=Decision.ALREADY_PRESENT, pre=None, post=None, rules=("decision: take old",))
-    return tuple(replace(gone, copies=each.copies) if each.reason == "keyless_delete" else each for each in parts)
-
-
-def _keyless(start: Judged) -> tuple[Judged, ...]:
-    change, table = start.change, start.table
-    if change.old is not None:
-        if only_old := _no_column(start, change.old):
-            return (only_old,)
-        return (replace(start, pre=None, post=result_row(table, None, {}, start.old, start.change.old), writes=True),)
-    there = min(change.count, change.new_count)
-    beyond = change.count - there
-    results = []
-    if there:
-        results.append(replace(start, pre=change.base, post=None, writes=True, copies=there))
-    if beyond:
-        message = f"old deleted {change.count} identical rows, new holds {change.new_count}"
-        results.append(replace(start.conflict("keyless_delete", message), copies=beyond))
-    return tuple(results)
-
-
-def _no_column(start: Judged, row: Row, changed: tuple[str, ...] | None = None) -> Judged | None:
-    table = start.table
-    names = table.places
-    if changed is None:
-        changed = tuple(c for c in table.columns_only_old if row[names[c]] is not None)
-    if not changed:
-        return None
-    return start.conflict("no_column", f"new has no column {', '.join(changed)}", columns=changed)
 
 
 def _judge(context: Context, start: Judged) -> Judged:

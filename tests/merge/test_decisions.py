@@ -223,3 +223,19 @@ def test_an_open_line_decides_nothing() -> None:
     line = Line(T.name, ("1",), "x")
     assert settle([line], memory.schema, memory.changes(), memory, Path()) == Settled({})
     assert Rules().decisions == {}
+
+
+@pytest.mark.parametrize(
+    ("take", "decisions", "left"),
+    [('"old"', ["apply 1", "already_present 2"], 0), ('"new"', ["skipped 3"], 1)],
+)
+def test_a_decision_on_identical_rows_without_key_is_about_all_of_them(
+    tmp_path: Path, take: str, decisions: list[str], left: int
+) -> None:
+    line = {"line": "a", "n": 1}
+    log = table("log", "line:text n:integer", key=())
+    memory = Memory.of([log], {"log": [line] * 3}, {"log": []}, {"log": [line]})
+    found, _, text = again(memory, tmp_path, {'take = ""': f"take = {take}"})
+    assert [f"{each.decision.value} {each.copies}" for each in found.result.judged] == decisions
+    assert len(found.apply()["log"]) == left
+    assert "[[conflict]]" not in text

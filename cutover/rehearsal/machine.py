@@ -27,18 +27,26 @@ HOSTS = 12
 """How many addresses of one loopback network the sandbox uses."""
 
 _WARDEN = """
-import os, shutil, signal, sys
+import contextlib, os, shutil, signal, sys, tempfile
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
+try:
+    folder = tempfile.mkdtemp(prefix="cutover-rehearsal-", dir=sys.argv[1])
+except OSError as error:
+    sys.exit(str(error))
 processes = []
-for line in sys.stdin:
-    processes.append(int(line))
-for pid in processes:
-    try:
-        os.kill(pid, signal.SIGQUIT)
-    except OSError:
-        pass
-shutil.rmtree(sys.argv[1], ignore_errors=True)
+try:
+    os.chmod(folder, 0o711)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, os.fsencode(folder))
+    os.close(1)
+    for line in sys.stdin:
+        processes.append(int(line))
+finally:
+    for pid in processes:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGQUIT)
+    shutil.rmtree(folder, ignore_errors=True)
 """
 
 
@@ -124,27 +132,33 @@ def _is_free(address: str, port: int) -> bool:
 class Folder:
     """A temporary folder with a warden: a process that outlives us by a moment.
 
-    When this process ends without :meth:`close` (``kill -9``, a closed terminal), the warden ends the processes
-    that it was told of and removes the folder.
+    The warden makes the folder, so that there is no moment at which nobody would remove it. When this process ends
+    without :meth:`close` (``kill -9``, a closed terminal, Ctrl-C anywhere), the warden ends the processes that it was
+    told of and removes the folder.
 
     Attributes:
         path: 0711, so that a server which must not run as root reaches its own part of it.
+
+    Raises:
+        CutoverError: the folder cannot be made.
     """
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="cutover-rehearsal-"))
-        try:
-            self.path.chmod(0o711)
-            self._warden = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _WARDEN, str(self.path)],
-                stdin=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-                cwd="/",
-            )
-        except BaseException:
-            self.path.rmdir()
-            raise
+        where = tempfile.gettempdir()
+        self._warden = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _WARDEN, where],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            cwd="/",
+        )
+        assert self._warden.stdout is not None  # noqa: S101 - a pipe was asked for
+        with self._warden.stdout as said:
+            made = said.read()
+        if not made:
+            self._warden.wait()
+            raise CutoverError(f"no folder for the sandbox can be made in {where}", "set TMPDIR to one with room")
+        self.path = Path(os.fsdecode(made))
 
     def __enter__(self) -> Self:
         return self
@@ -155,7 +169,7 @@ class Folder:
     def watch(self, pid: int) -> None:
         """Let the warden end a process (by SIGQUIT) that is left over."""
         assert self._warden.stdin is not None  # noqa: S101 - a pipe was asked for
-        self._warden.stdin.write(f"{pid}\n")
+        self._warden.stdin.write(f"{pid}\n".encode())
         self._warden.stdin.flush()
 
     def close(self) -> None:

@@ -97,3 +97,9 @@ def test_a_folder_goes_with_its_warden(tmp_path: Path, monkeypatch: pytest.Monke
         folder.watch(sleeper.pid)
     assert not folder.path.exists()
     assert sleeper.wait(10) != 0
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(CutoverError, match="no folder for the sandbox"):
+        machine.Folder()

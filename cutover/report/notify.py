@@ -22,6 +22,7 @@ from cutover.observations.gate import Judged
 from cutover.output import to_json
 from cutover.plan import Notify
 from cutover.planfile import secret
+from cutover.programs import run_program
 from cutover.report.finding_text import one_line
 from cutover.report.verdict_text import alarm_commands, judged_json
 from cutover.verdict import Verdict
@@ -156,25 +157,12 @@ class Notifier:
 
     async def _run(self, body: bytes) -> str:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                cwd=self._base_dir,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
+            ended = await run_program(self._command, cwd=self._base_dir, seconds=_TIMEOUT, given=body)
+        except TimeoutError:
+            return f"still running after {_TIMEOUT:.0f} s"
         except OSError as error:
             return f"{self._command[0]}: {error.strerror}"
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                await process.communicate(body)
-        except (TimeoutError, asyncio.CancelledError) as error:
-            process.kill()
-            await process.wait()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            return f"still running after {_TIMEOUT:.0f} s"
-        return "" if process.returncode == 0 else f"{self._command[0]} ended with {process.returncode}"
+        return f"{self._command[0]} ended with {ended.status}" if ended.status else ""
 
 
 def _for_slack(text: str) -> str:

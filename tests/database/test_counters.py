@@ -300,8 +300,8 @@ def test_identity_time_and_newest_rows(make_database: MakeDatabase, postgres: Po
     identifier = postgres.execute("select system_identifier::text from pg_control_system()")[0][0]
     assert seen.system_identifier == identifier
     assert seen.timeline == 1
-    assert abs((seen.server_time - seen.at).total_seconds()) < 2
-    assert seen.round_trip < 2
+    assert abs((seen.server_time - seen.at).total_seconds()) < 10
+    assert 0 < seen.round_trip < 10
     newest = dict(seen.newest)
     assert newest["public.orders.placed_at"].startswith("2025-11-12 07:14:09")
     assert newest["public.items.sku"] == ""

@@ -8,11 +8,7 @@ subtracted here). A missing side or ``null`` is no data, never zero; so are a no
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import os
-import signal
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +17,7 @@ from cutover.durations import iso
 from cutover.observations.traffic import Sight
 from cutover.probes.traffic.base import SIDES, Count, Source, SourceSpec, Wanted, number
 from cutover.probes.traffic.unseen import UnseenError
+from cutover.programs import OutputLimitError, run_program
 
 TIMEOUT = 20.0
 _OUTPUT_LIMIT = 1 << 20
@@ -64,14 +61,8 @@ class Command:
             "CUTOVER_WINDOW_SECONDS": f"{(end - start).total_seconds():g}",
         }
         try:
-            process = await asyncio.create_subprocess_exec(
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                cwd=self._spec.base_dir,
-                env={**os.environ, **window},
-                start_new_session=True,
+            ended = await run_program(
+                words, cwd=self._spec.base_dir, seconds=self._timeout, limit=_OUTPUT_LIMIT, more=window
             )
         except FileNotFoundError:
             raise UnseenError(
@@ -79,23 +70,16 @@ class Command:
             ) from None
         except PermissionError:
             raise UnseenError(Sight.FORBIDDEN, f"{words[0]}: may not be run (chmod +x?)") from None
+        except TimeoutError:
+            raise UnseenError(Sight.UNREACHABLE, f"{words[0]}: not done within {self._timeout:g} s") from None
         except OSError as error:
             raise UnseenError(Sight.UNREACHABLE, f"{words[0]}: cannot be run: {error.strerror}") from None
-        assert process.stdout is not None  # noqa: S101
-        try:
-            async with asyncio.timeout(self._timeout):
-                output = await _read(process.stdout, words[0])
-                status = await process.wait()
-        except TimeoutError:
-            await _end(process)
-            raise UnseenError(Sight.UNREACHABLE, f"{words[0]}: not done within {self._timeout:g} s") from None
-        except BaseException:
-            await _end(process)
-            raise
-        if status:
-            how = f"exit status {status}" if status > 0 else f"signal {-status}"
+        except OutputLimitError:
+            raise UnseenError(Sight.MALFORMED, f"{words[0]}: printed more than 1 MB") from None
+        if ended.status:
+            how = f"exit status {ended.status}" if ended.status > 0 else f"signal {-ended.status}"
             raise UnseenError(Sight.UNREACHABLE, f"{words[0]}: ended with {how}; run it by hand to see why")
-        return output
+        return ended.output
 
 
 def parsed(output: bytes) -> Mapping[str, Any]:
@@ -127,19 +111,3 @@ def _count(said: Mapping[str, Any], key: str, start: datetime, end: datetime) ->
 def _shown(output: bytes) -> str:
     text = output[:80].decode(errors="replace")
     return "".join(char if char.isprintable() else " " for char in text)
-
-
-async def _read(stdout: asyncio.StreamReader, program: str) -> bytes:
-    output = b""
-    while more := await stdout.read(_OUTPUT_LIMIT):
-        output += more
-        if len(output) > _OUTPUT_LIMIT:
-            raise UnseenError(Sight.MALFORMED, f"{program}: printed more than 1 MB")
-    return output
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the program and what it started: all of it runs in a session of its own."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()

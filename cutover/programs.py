@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+_LAST_MOMENT = 2.0
+"""Seconds for which a program that was killed is waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -76,18 +79,24 @@ async def run_program(
         async with asyncio.timeout(seconds):
             await program.ended
     except BaseException:
-        _end(transport.get_pid())
+        _kill(transport)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_MOMENT):
+                await program.exited.wait()
         raise
     finally:
-        transport.close()
-        await program.exited.wait()
+        with contextlib.suppress(PermissionError):
+            transport.close()
     return Ended(cast("int", transport.get_returncode()), bytes(program.output))
 
 
-def _end(pid: int) -> None:
-    if sys.platform != "win32":
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+def _kill(transport: asyncio.SubprocessTransport) -> None:
+    """End the program and its session; one that runs as somebody else (sudo) may refuse."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            transport.kill()
+        else:
+            os.killpg(transport.get_pid(), signal.SIGKILL)
 
 
 class _Program(asyncio.SubprocessProtocol):

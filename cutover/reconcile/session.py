@@ -32,6 +32,8 @@ _CONNECT = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
+    # Keep-alives do not run while a question is unacknowledged; without this the kernel waits about 15 minutes.
+    "tcp_user_timeout": "120000",
 }
 
 _POLITE: dict[str, str] = {

@@ -208,7 +208,10 @@ class Proxy:
                 end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        """Cut what is open: a mere close would leave a thread that reads, and with it the connection."""
         for end in (self.listener, *self.open):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
             end.close()
 
 

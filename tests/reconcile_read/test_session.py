@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from cutover.errors import CutoverError
 from cutover.reconcile.model import PINNED_SETTINGS, Side, TableName
 from cutover.reconcile.options import Options
 from cutover.reconcile.planner import Progress, open_sources, read_changes
-from cutover.reconcile.session import Database
+from cutover.reconcile.session import Database, connect
 from cutover.reconcile.spill import ChangeStore
 from tests.reconcile_read.poolers import TransactionPooler, Wire
 from tests.reconcile_read.support import HASHES, Copies, check, reading, run
@@ -144,6 +146,15 @@ def test_sessions_are_read_only_pinned_and_see_one_instant(copies: Copies) -> No
                 assert connection.execute("select current_setting('application_name')").fetchone() == ("cutover",)
         with pytest.raises(CutoverError, match="read-only"), database.worker() as connection:
             connection.execute("delete from public.t")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system's TCP has no such option")
+def test_a_network_that_goes_silent_under_a_question_is_given_up(make_database: MakeDatabase) -> None:
+    with (
+        connect(Side.OLD, make_database("")) as connection,
+        socket.socket(fileno=os.dup(connection.fileno())) as wire,
+    ):
+        assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
 
 
 def test_statement_timeout(copies: Copies, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -86,3 +87,18 @@ def test_who_is_no_longer_waited_for_is_ended_with_his_children(tmp_path: Path) 
 
     asyncio.run(asyncio.wait_for(scene(), NEVER))
     assert ends(int((tmp_path / "child").read_text()))
+
+
+def test_one_that_may_not_be_killed_is_left_after_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As sudo's is by another user."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", refused)
+    monkeypatch.setattr(subprocess.Popen, "kill", refused)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        run(tmp_path, "echo $$ >program; exec sleep 60", seconds=1)
+    assert time.monotonic() - began < NEVER
+    os.kill(int((tmp_path / "program").read_text()), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The root servers' addresses (https://www.iana.org/domains/root/files, named.root)."""
+"""The root servers' addresses (https://www.internic.net/domain/named.root)."""
 
 from __future__ import annotations
 

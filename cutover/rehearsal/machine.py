@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ import contextlib, os, shutil, signal, sys, tempfile
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
 try:
-    folder = tempfile.mkdtemp(prefix="cutover-rehearsal-", dir=sys.argv[1])
+    folder = tempfile.mkdtemp(prefix="cutover-rehearsal-")
 except OSError as error:
     sys.exit(str(error))
 processes = []
@@ -132,9 +131,10 @@ def _is_free(address: str, port: int) -> bool:
 class Folder:
     """A temporary folder with a warden: a process that outlives us by a moment.
 
-    The warden makes the folder, so that there is no moment at which nobody would remove it. When this process ends
-    without :meth:`close` (``kill -9``, a closed terminal, Ctrl-C anywhere), the warden ends the processes that it was
-    told of and removes the folder.
+    The warden finds the place and makes the folder, so that there is no moment at which nobody would remove it (already
+    :func:`tempfile.gettempdir` writes a file to try a place, which an interrupt can leave there). When this process
+    ends without :meth:`close` (``kill -9``, a closed terminal, Ctrl-C anywhere), the warden ends the processes that it
+    was told of and removes the folder.
 
     Attributes:
         path: 0711, so that a server which must not run as root reaches its own part of it.
@@ -144,9 +144,8 @@ class Folder:
     """
 
     def __init__(self) -> None:
-        where = tempfile.gettempdir()
         self._warden = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _WARDEN, where],
+            [sys.executable, "-I", "-S", "-c", _WARDEN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -157,7 +156,7 @@ class Folder:
             made = said.read()
         if not made:
             self._warden.wait()
-            raise CutoverError(f"no folder for the sandbox can be made in {where}", "set TMPDIR to one with room")
+            raise CutoverError("no folder for the sandbox can be made", "set TMPDIR to one with room")
         self.path = Path(os.fsdecode(made))
 
     def __enter__(self) -> Self:

@@ -99,7 +99,15 @@ def test_a_folder_goes_with_its_warden(tmp_path: Path, monkeypatch: pytest.Monke
     assert sleeper.wait(10) != 0
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+def test_only_the_warden_tries_where_a_folder_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with machine.Folder() as folder:
+        assert folder.path.parent == tmp_path
+        assert tempfile.tempdir is None, "an interrupt would leave the file that tries it"
+
+
+def test_a_folder_that_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(CutoverError, match="no folder for the sandbox"):
         machine.Folder()

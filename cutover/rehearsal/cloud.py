@@ -10,6 +10,7 @@ import http.client
 import itertools
 import json
 import logging
+import sys
 import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping, Sequence
@@ -153,6 +154,11 @@ class Cloud:
 class _Front(ThreadingHTTPServer):
     daemon_threads = True
     cloud: Cloud
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a command that was interrupted while it asked."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +17,7 @@ from cutover.plan import Plan
 from cutover.planfile import plan_from
 from cutover.probes.traffic.api import ApiHosts
 from cutover.probes.traffic.base import SourceSpec, Wanted
+from tests.world.httpserver import QuietHandler, QuietServer
 
 START = datetime(2025, 11, 12, 7, 0, tzinfo=UTC)
 
@@ -127,9 +127,7 @@ class ApiServer:
         self._thread.join()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
+class _Server(QuietServer):
     def __init__(self, where: tuple[str, int], api: ApiServer) -> None:
         self.api = api
         super().__init__(where, _Handler)
@@ -138,11 +136,8 @@ class _Server(ThreadingHTTPServer):
         self.api.connections += 1
         super().process_request(request, client_address)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that gave up is expected."""
 
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
@@ -170,6 +165,3 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_POST = _serve  # noqa: N815 (the standard library names them)
-
-    def log_message(self, *_: object) -> None:
-        """Nobody reads it."""

@@ -247,7 +247,6 @@ def test_each_source_may_have_a_path_of_its_own() -> None:
 
 
 def test_what_became_of_each_sentinel_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentinel_module, "LIMITS", Limits(connect=0.5, total=0.5))
     authority = CertificateAuthority()
     ca = authority.save(tmp_path / "ca.pem")
     with (
@@ -267,7 +266,9 @@ def test_what_became_of_each_sentinel_is_told_apart(tmp_path: Path, monkeypatch:
         assert good.counts["GET", "cutover-sentinel/abc"] == 4
         assert not stranger.counts
         good.hang = True
-        assert outcomes(plan)["old"] == (0, 0, 4)
+        with monkeypatch.context() as hurried:
+            hurried.setattr(sentinel_module, "LIMITS", Limits(connect=0.5, total=0.5))
+            assert outcomes(plan)["old"] == (0, 0, 4)
         good.hang = False
         good.refuse()
         assert outcomes(plan)["old"] == (0, 4, 0)

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from cutover.observations.gate import Judged
 from cutover.plan import Notify
 from cutover.report.notify import TRIES, Notifier
 from cutover.verdict import Verdict
+from tests.world.httpserver import QuietHandler, QuietServer
 
 NOW = datetime(2025, 11, 12, 6, 0, tzinfo=UTC)
 
@@ -37,10 +37,8 @@ class QuickClock:
         await asyncio.sleep(0)
 
 
-class Hook(ThreadingHTTPServer):
+class Hook(QuietServer):
     """Keeps what it is sent; answers with the codes it was given, then 200; ``hang`` seconds before that."""
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -53,7 +51,7 @@ class Hook(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/services/T0/S3CR3T"
 
 
-class Answer(BaseHTTPRequestHandler):
+class Answer(QuietHandler):
     server: Hook
 
     def do_POST(self) -> None:
@@ -62,9 +60,6 @@ class Answer(BaseHTTPRequestHandler):
         time.sleep(self.server.hang)
         self.send_response(self.server.codes.pop(0) if self.server.codes else 200)
         self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture

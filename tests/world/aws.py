@@ -22,11 +22,11 @@ import uuid
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.world.cloud import Account, Change, CloudError, HostedZone, RecordSet
+from tests.world.httpserver import QuietHandler, QuietServer
 
 _NAMESPACE = "https://route53.amazonaws.com/doc/2013-04-01/"
 _MEMBERS = {
@@ -94,13 +94,11 @@ class Moto:
         urllib.request.urlopen(request, timeout=5).close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
+class _Server(QuietServer):
     world: Aws
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body are two writes: a delayed ACK between them costs 40 ms
     server: _Server
@@ -113,9 +111,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._cloudtrail()
         else:
             self._route53()
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
 
     def _body(self) -> bytes:
         signed = re.search(r"Credential=([^/]+)/", self.headers.get("authorization", ""))

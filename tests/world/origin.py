@@ -27,12 +27,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
 import trustme
 
+from tests.world.httpserver import QuietHandler, QuietServer
 from tests.world.process import common_port
 
 
@@ -209,11 +209,7 @@ class Origin:
                     log.write(line)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 128
-
+class _Server(QuietServer):
     def __init__(self, where: tuple[str, int], origin: Origin) -> None:
         self.origin = origin
         self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
@@ -243,10 +239,10 @@ class _Server(ThreadingHTTPServer):
         self._open.clear()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections that clients break are their business."""
+        """Connections that clients, or :meth:`server_close`, break are no news."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
@@ -276,6 +272,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(head.encode("latin-1") + body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 (the standard library names them)
-
-    def log_message(self, *_: object) -> None:
-        """The access log is the origin's own."""

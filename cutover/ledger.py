@@ -116,10 +116,17 @@ class Ledger:
             ) from None
         return Head(seq, self._instant(seq, rows[-1][0]) if rows else head.at, digest)
 
-    def head(self) -> Head:
-        """Return the last entry's number, time and hash."""
-        row = self._one("SELECT seq, at, hash FROM entries ORDER BY seq DESC LIMIT 1")
-        return Head(row[0], self._instant(row[0], row[1]), row[2]) if row else Head(0, None, GENESIS)
+    def head(self, until: datetime | None = None) -> Head:
+        """Return the last entry's number, time and hash; with ``until`` the last one that is not later than that."""
+        try:
+            with closing(self._connection.execute("SELECT seq, at, hash FROM entries ORDER BY seq DESC")) as rows:
+                for seq, at, digest in rows:
+                    instant = self._instant(seq, at)
+                    if until is None or instant <= until:
+                        return Head(seq, instant, digest)
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
+        return Head(0, None, GENESIS)
 
     def read(self, *, after: int = 0, until: datetime | None = None) -> Iterator[tuple[int, Observation]]:
         """Yield numbered observations in order, verifying the chain on the way.

@@ -54,7 +54,7 @@ def run_report(session: Session, at: datetime | None, html: Path | None) -> int:
     """
     with session.open_ledger(readonly=True) as ledger:
         story = _read(ledger, at)
-        head = ledger.head().hash
+        head = ledger.head(at).hash
         last = _last(session, story)
         replayed = _replay(session, ledger, last)
     now = at or session.clock.now()

@@ -476,6 +476,24 @@ def test_a_look_at_another_name_in_between_leaves_the_plans_names_as_they_were(w
     assert cutover("report").code == 3
 
 
+def test_an_earlier_verdict_is_shown_and_judged_anew_as_it_was(world: World, start: Start) -> None:
+    cutover = start({**quick(world), "gate": {"interval": "1s", "soak": "2s", "traffic": "optional", "writes": "none"}})
+    before = cutover("preflight")
+    then = cutover("report")
+    assert then.json["judged_by"] == "preflight"
+    world.cut_over()
+    cutover("watch", "--once")
+    at = before.json["at"]
+    told = cutover("report", "--at", at)
+    assert told.code == then.code == before.code
+    assert {**told.json, "html": None} == {**then.json, "html": None}, "later entries, the ledger's head too, stay out"
+    assert told.json["replayed"] == told.json["verdict"] == before.json["verdict"]
+    assert cutover("report").json["judged_by"] == "watch"
+    too_early = cutover("report", "--at", "2020-01-01T00:00:00Z")
+    assert too_early.code == 4
+    assert "nothing was judged by then" in too_early.json["error"]["message"]
+
+
 def test_an_override_of_what_does_not_stand_in_the_way_waives_no_soak(world: World, start: Start) -> None:
     lower_and_age(world)
     gate = {"interval": "1s", "soak": "10m", "traffic": "optional", "writes": "none"}

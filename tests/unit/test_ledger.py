@@ -97,6 +97,8 @@ def test_reading_until_an_instant_leaves_out_what_came_later(tmp_path: Path) -> 
         ledger.append([fact(1), fact(2, NOW + timedelta(seconds=5)), fact(3, NOW + timedelta(seconds=9))])
         until = NOW + timedelta(seconds=5)
         assert [x.about for _, x in ledger.read(until=until) if isinstance(x, ProbeFailed)] == ["1", "2"]
+        assert (ledger.head(until).seq, ledger.head().seq) == (2, 3)
+        assert ledger.head(NOW - timedelta(seconds=1)).hash == GENESIS
 
 
 def _write(path: Path, number: int) -> None:

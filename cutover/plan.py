@@ -101,6 +101,8 @@ class Name(Strict):
 
     @model_validator(mode="after")
     def _sides_differ(self) -> Name:
+        if self.proxied:
+            return self  # both sides are then the same edge (DESIGN.md 4)
         for old in self.old:
             for new in self.new:
                 same_target = old.target is not None and old.target == new.target

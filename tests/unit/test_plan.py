@@ -143,6 +143,11 @@ def test_the_documented_language_loads() -> None:
         (NAME + "[providers.cloudflare]\n", "not supported yet", ""),
         (NAME + '[vantage]\nnetworks = ["globalping"]\n', "[vantage]: not supported yet", "take it out"),
         ('[[name]]\nname = "a.b"\nprovider = "cloudflare"\n', "not supported yet", ""),
+        (
+            '[[name]]\nname = "a.b"\nold = ["10.0.0.1"]\nnew = ["10.0.0.1"]\nproxied = true\n',
+            "[[name]] proxied = true: not supported yet",
+            "take it out",
+        ),
         (NAME + '[[traffic]]\nsource = "cloudwatch"\nold = { load_balncer = "x" }\n', "load_balncer", "load_balancer"),
         (NAME + '[[traffic]]\nsource = "prometheus"\nold = "x"\n', "needs `url`", ""),
         (NAME + '[[traffic]]\nsource = "command"\n', "needs `command`", ""),

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from cutover import jsonpath
 from cutover.durations import plan_duration
 from cutover.plan_values import (
+    Canary,
     Connect,
     DatabaseUrl,
     Duration,
@@ -137,7 +138,7 @@ class Dns(Strict):
     max_ttl: int = Field(default=60, ge=0)
     min_answers: float = Field(default=0.8, gt=0, le=1)
     max_rate: float = Field(default=10, gt=0)
-    interception_canary: str = "192.0.2.1"
+    interception_canary: Canary = "192.0.2.1"
     authorities: Mapping[HostName, Servers] = Field(default_factory=dict)
 
     @property

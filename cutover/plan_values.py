@@ -32,6 +32,18 @@ def absolute(name: str) -> str:
     return ascii_text + "."
 
 
+def host_name(name: str) -> str:
+    """Return a host name as :func:`absolute` does; an address is none, though it is written with the same letters.
+
+    Raises:
+        ValueError: it is not a host name.
+    """
+    found = absolute(name)
+    if found.rstrip(".").rpartition(".")[2].isdigit():  # no top-level domain is a number (RFC 3696, 2)
+        raise ValueError(f"{name!r} is an address, not a host name")
+    return found
+
+
 def _duration(value: object) -> object:
     if isinstance(value, str):
         return parse_duration(value)
@@ -93,7 +105,10 @@ def _secret(value: str) -> str:
 
 
 def _url_template(value: str) -> str:
-    web_url(value.replace("{name}", "name.example"))
+    filled = value.replace("{name}", "name.example")
+    if set("{}") & set(urlsplit(filled).netloc):
+        raise ValueError(f"{value!r}: the only placeholder is {{name}}")
+    web_url(filled)
     return value
 
 
@@ -119,7 +134,7 @@ Duration = Annotated[
     Field(json_schema_extra={"examples": ["30s", "15m", "2h", "1d"]}),
 ]
 Regex = Annotated[str, AfterValidator(_regex)]
-HostName = Annotated[str, AfterValidator(absolute)]
+HostName = Annotated[str, AfterValidator(host_name)]
 Url = Annotated[str, AfterValidator(web_url)]
 Secret = Annotated[str, AfterValidator(_secret), Field(json_schema_extra={"pattern": _VARIABLE})]
 UrlTemplate = Annotated[str, AfterValidator(_url_template)]
@@ -182,8 +197,20 @@ Members = Annotated[
 
 def _servers(value: tuple[str, ...]) -> tuple[str, ...]:
     for server in value:
-        split_address(server, 53)
+        _dns_server(server)
     return value
+
+
+def _dns_server(value: str) -> str:
+    """Return where a name server is asked: by address, for the names are what is being looked up."""
+    host, _ = split_address(value, 53)
+    if address_of(host) is None:
+        raise ValueError(f"{value!r} is not an address:port: write 192.0.2.1:53 or [2001:db8::1]:53")
+    return value
+
+
+def _canary(value: str) -> str:
+    return _dns_server(value) if value else value
 
 
 def split_address(text: str, default_port: int) -> tuple[str, int]:
@@ -201,6 +228,7 @@ def split_address(text: str, default_port: int) -> tuple[str, int]:
 
 
 Servers = Annotated[tuple[str, ...], AfterValidator(_servers)]
+Canary = Annotated[str, AfterValidator(_canary)]
 
 
 def merge_policy(value: str) -> str:

@@ -17,7 +17,7 @@ from cutover.errors import CutoverError
 from cutover.ledger import Ledger
 from cutover.output import Output
 from cutover.plan import Name, Plan
-from cutover.plan_values import Member, absolute
+from cutover.plan_values import Member, host_name
 from cutover.planfile import DEFAULT_PLAN, load_plan, plan_tables
 
 LEDGER_NAME = "cutover.ledger"
@@ -84,7 +84,7 @@ class Session:
         Raises:
             CutoverError: the name or a side is wrong, or the plan file is.
         """
-        host = _absolute(name)
+        host = _host(name)
         if not self.has_plan:
             return self._checked(Plan(name=(_entry(host, old, new),)))
         plan = plan_tables(self.plan_path)
@@ -147,9 +147,9 @@ def near(word: str, known: Iterable[str]) -> str:
     return f"did you mean {found[0]}?" if found else "`cutover checks` lists them"
 
 
-def _absolute(name: str) -> str:
+def _host(name: str) -> str:
     try:
-        return absolute(name)
+        return host_name(name)
     except ValueError as error:
         raise CutoverError(str(error), "give a host name such as app.example.com") from None
 

@@ -20,7 +20,7 @@ from cutover.observations.gate import Judged
 from cutover.output import Output, plain_stdout
 from cutover.report.chart import share_text
 from cutover.report.finding_text import MARKS, clean, one_line, shown
-from cutover.report.verdict_text import alarm_commands
+from cutover.report.verdict_text import AFTERWARDS, GATE, ROLL_BACK, alarm_commands
 from cutover.rounds import Judgement, Rounds
 from cutover.verdict import Verdict, blockers, is_split_brain
 
@@ -74,6 +74,8 @@ def frame(judgement: Judgement, soak_seconds: float, now: datetime, width: int) 
     head.append(f" {judged.verdict.upper()} ", _VERDICT_STYLE.get(Verdict(judged.verdict), "bold"))
     head.append(f"  round ended {judged.at:%H:%M:%S} UTC", "dim")
     parts.append(head)
+    if judged.reverse:
+        parts.append(Text(ROLL_BACK))
     narrow = width < _NARROW
     parts += _names_lines(judgement, soak_seconds) if narrow else [_names_table(judgement, soak_seconds)]
     old = _old_rows(judged)
@@ -243,4 +245,5 @@ def _missing_lines(judged: Judged, now: datetime) -> list[RenderableType]:
     if len(lines) > _ROWS:
         lines = [*lines[:_ROWS], Text(f"... and {len(lines) - _ROWS} more: cutover status", "dim")]
     converged = judged.verdict == Verdict.CONVERGED.value
-    return lines or [Text("nothing is missing: cutover done" if converged else "nothing is missing but time", "green")]
+    then = f": {AFTERWARDS if judged.reverse else GATE}" if converged else " but time"
+    return lines or [Text(f"nothing is missing{then}", "green")]

@@ -18,7 +18,7 @@ from cutover.observations.gate import Judged, Overridden, SignedOff
 from cutover.report.chart import Curve, line_chart, share_text
 from cutover.report.finding_text import MARKS, clean, shown
 from cutover.report.style import style_sheet
-from cutover.report.verdict_text import alarm_commands, next_command
+from cutover.report.verdict_text import ROLL_BACK, alarm_commands, next_command
 from cutover.verdict import Verdict, blockers, is_split_brain
 
 _TONE = {
@@ -105,7 +105,7 @@ def _banner(judged: Judged, now: datetime) -> str:
     verdict = Verdict(judged.verdict)
     names = [name.rstrip(".") for name in judged.names]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    roll_back = " · roll-back: “new” is the side that you go back to" if judged.reverse else ""
+    roll_back = f" · {ROLL_BACK}" if judged.reverse else ""
     return (
         f'<header class="{_TONE[verdict]}"><p class="of">{_said(judged.migration)} · {_said(shown)}{roll_back}</p>'
         f"<h1>{_said(verdict.value.upper())}</h1>"

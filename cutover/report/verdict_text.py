@@ -23,6 +23,9 @@ _COLOUR = {
 }
 _ALARM = ("cutover fence", "cutover reconcile --estimate", "cutover reconcile")
 _ALARM_IN_ROLLBACK = ("cutover explain rollback",)
+GATE, AFTERWARDS = "cutover done", "cutover report"
+"""What to run once everything has converged: the gate signs off the way that the plan describes, not the way back."""
+ROLL_BACK = "roll-back: “new” is the side that you go back to"
 
 
 def alarm_commands(judged: Judged) -> tuple[str, ...]:
@@ -88,6 +91,7 @@ def judged_text(judged: Judged, paint: Paint, *, verbosity: int = 0, soak: Mappi
         lines.append(paint("SPLIT-BRAIN: both databases took writes. Run now, in this order:", "red", "bold"))
         lines += [f"    {command}" for command in alarm_commands(judged)]
     lines.append(headline(judged, paint))
+    lines += [ROLL_BACK] if judged.reverse else []
     lines += findings_text(judged.findings, judged.at, paint, verbosity=verbosity)
     for name, text in (soak or {}).items():
         lines.append(f"  soak {name.rstrip('.')}: {text}")
@@ -109,7 +113,11 @@ def _only_time(judged: Judged) -> list[str]:
     if open_for:
         return [f"Nothing fails, but the soak may not end yet: see {', '.join(open_for)} above"]
     held = say_duration(min(judged.soaked.values(), default=0.0))
-    return [f"Nothing is missing but time: the soak has held {held}; `cutover watch --until-done` completes it"]
+    return [f"Nothing is missing but time: the soak has held {held}; `{_to_the_end(judged)}` completes it"]
+
+
+def _to_the_end(judged: Judged) -> str:
+    return f"cutover watch {'--reverse ' if judged.reverse else ''}--until-done"
 
 
 def next_command(judged: Judged) -> str:
@@ -122,16 +130,17 @@ def next_command(judged: Judged) -> str:
         case Verdict.READY:
             return "change the records, then: cutover watch --until-done"
         case Verdict.CONVERGED:
-            return "cutover done" if judged.command == "watch" else "cutover report"
+            return GATE if judged.command == "watch" and not judged.reverse else AFTERWARDS
         case Verdict.CONVERGING:
-            return "cutover watch --until-done"
+            return _to_the_end(judged)
         case Verdict.BLOCKED | Verdict.INCONCLUSIVE:
             worst = blockers(judged.findings, Status.FAIL) or blockers(judged.findings, Status.INCONCLUSIVE)
             if any("--new" in x.message for x in judged.findings if x.status is Status.INCONCLUSIVE):
                 return f"cutover init {host} --new ..."
             waiting = [x.until for x in worst if x.until is not None]
             if worst and len(waiting) == len(worst):
-                return f"cutover {judged.command} (in {say_duration(max(waiting) - judged.at)})"
+                again = f"{judged.command} --reverse" if judged.reverse else judged.command
+                return f"cutover {again} (in {say_duration(max(waiting) - judged.at)})"
             return f"cutover explain {worst[0].check}" if worst else "cutover explain --help"
 
 

@@ -207,6 +207,22 @@ def test_in_a_roll_back_nobody_is_told_to_fence_the_side_that_is_to_live() -> No
     assert "cutover explain rollback" in judged_text(back, plain).splitlines()[1]
 
 
+def test_a_roll_back_says_that_it_is_one_and_goes_on_as_one() -> None:
+    back = replace(judged(Verdict.CONVERGING, PASSED, command="watch"), reverse=True)
+    lines = judged_text(back, plain).splitlines()
+    assert "roll-back" in lines[1]
+    assert lines[-1] == "Next: cutover watch --reverse --until-done"
+    assert "`cutover watch --reverse --until-done` completes it" in judged_text(back, plain)
+    there = replace(judged(Verdict.CONVERGED, PASSED, command="watch"), reverse=True)
+    assert judged_text(there, plain).splitlines()[-1] == "Next: cutover report"
+    screen = Console(file=io.StringIO(), width=80, no_color=True)
+    screen.print(frame(Judgement(there, Verdict.CONVERGED, {}), 900.0, NOW, 80))
+    assert isinstance(screen.file, io.StringIO)
+    live = screen.file.getvalue()
+    assert "roll-back" in live
+    assert "cutover done" not in live
+
+
 def test_text_from_the_network_stays_on_its_line() -> None:
     forged = replace(TTL, message="x\n✓ 12 passed\r\nsigned off by root")
     said = judged_text(judged(Verdict.BLOCKED, forged), plain).splitlines()

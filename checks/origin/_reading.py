@@ -23,8 +23,8 @@ def why_unseen(plan: Plan, evidence: Evidence, name: str, side: str) -> str:
     failure = evidence.failure("origin", name)
     if failure is not None:
         return f"{side} could not be asked: {failure.error}"
-    entry = plan.named(name)
-    if plan.origin_of(name, side).connect is None and not entry.members(side):
+    sides = evidence.sides.of(name)
+    if plan.origin_of(name, side).connect is None and not (sides.old if side == "old" else sides.new):
         return f"the {side} side is not given: add --{side}, or [origin.{side}] connect"
     return f"no address of {side} is known in this round: add [origin.{side}] connect"
 

@@ -20,12 +20,14 @@ class SidesFold:
         self._open = {entry.name for entry in plan.name if "types" not in entry.model_fields_set}
         self._behind_old: dict[str, set[str]] = {entry.name: set() for entry in plan.name}
         self._behind_new: dict[str, set[str]] = {entry.name: set() for entry in plan.name}
+        self._sideless: dict[tuple[str, ...], AuthorityAnswers] = {}
 
     def add(self, observation: Observation) -> None:
         """Learn from one observation."""
         match observation:
             case SideFound(name=name, side="old", members=members) if name in self._declared:
                 self._found.setdefault(name, tuple(Member.parse(member) for member in members))
+                self._learn_anew(name)
             case TargetAddresses(name=name, side="old", addresses=addresses) if name in self._behind_old:
                 self._remember(name, addresses)
             case TargetAddresses(name=name, side="new", addresses=addresses, error="") if name in self._behind_new:
@@ -36,6 +38,8 @@ class SidesFold:
             case AuthorityAnswers(of=name, rtype=rtype, answers=authority_answers) if name in self._behind_old:
                 for given in authority_answers:
                     self._learn(name, given.reply.answer, rtype)
+                if not self.of(name).old:
+                    self._sideless[observation.subject] = observation
                 self._find_type(observation)
 
     def __contains__(self, name: object) -> bool:
@@ -81,6 +85,16 @@ class SidesFold:
         declared = [side for target in targets if (side := sides.of_target(target))]
         if declared and declared[-1] is Answer.OLD:
             self._remember(name, addresses_in(records, rtype))
+
+    def _learn_anew(self, name: str) -> None:
+        """Learn from what was seen before the old side was known: it is found in the very answers that show it."""
+        seen, self._sideless = self._sideless, {}
+        for subject, observation in seen.items():
+            if observation.of != name:
+                self._sideless[subject] = observation
+                continue
+            for given in observation.answers:
+                self._learn(name, given.reply.answer, observation.rtype, observation.name)
 
     def _remember(self, name: str, addresses: tuple[str, ...]) -> None:
         new = self._declared[name][1]

@@ -115,6 +115,16 @@ def test_the_first_side_that_was_found_stays() -> None:
     assert [x.text for x in story.evidence.sides.of(NAME).old] == [OLD]
 
 
+def test_a_target_that_is_found_live_teaches_the_addresses_that_were_seen_with_it() -> None:
+    story = Story(make_plan(old=[]))
+    chain = authority(0, reply(cname(TARGET))), authority(0, reply(a(STRANGER, owner=TARGET)), name=TARGET, hop=2)
+    story.round(0, *chain, SideFound(at=t(0), name=NAME, side="old", members=(TARGET,)))
+    assert story.evidence.sides.addresses(NAME, "old") == (STRANGER,)
+    elsewhere = Story(make_plan(old=[]))
+    elsewhere.round(0, *chain, SideFound(at=t(0), name=NAME, side="old", members=("other.example.",)))
+    assert elsewhere.evidence.sides.addresses(NAME, "old") == ()
+
+
 def test_what_the_plan_declares_wins_over_what_was_found() -> None:
     story = Story()
     story.round(0, SideFound(at=t(0), name=NAME, side="old", members=(STRANGER,)))

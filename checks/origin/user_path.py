@@ -12,6 +12,7 @@ from cutover.evidence import Evidence
 from cutover.leads import Lead, fits, lead_of, page_seen, saw, status_of
 from cutover.observations.origin import PathSeen, UserPathSeen
 from cutover.plan import Plan
+from cutover.plan_values import split_address
 from cutover.urls import path_of, user_url
 
 from ._reading import direct, shown, wrong_host
@@ -102,7 +103,8 @@ def _address(
         if lead_of(one.response) is Lead.UNREACHABLE:
             return unknown(
                 subject,
-                f"{address} ({from_resolvers}{whose}) did not answer on {_asked(one)}: {one.response.error}",
+                f"{address} ({from_resolvers}{whose}) did not answer on {_asked(one)}: "
+                f"{one.response.error} (port {one.port}{_other_port(plan, one)})",
                 name=name,
                 leads_to=Lead.UNREACHABLE.value,
                 resolvers=one.resolvers,
@@ -119,6 +121,16 @@ def _address(
                 subject, f"{address} fits the fingerprints of both sides on {_asked(one)}: which is unknown", name=name
             )
     return None
+
+
+def _other_port(plan: Plan, one: UserPathSeen) -> str:
+    """Say that users come to another port than ``connect`` names at that very address."""
+    for side in ("new", "old"):
+        connect = plan.origin_of(one.name, side).connect
+        host, port = split_address(connect, one.port) if connect else ("", one.port)
+        if host == one.address and port != one.port:
+            return f", where the url leads users; [origin.{side}] connect names {port}"
+    return ""
 
 
 def _must_be_new(plan: Plan, evidence: Evidence, one: UserPathSeen) -> bool:

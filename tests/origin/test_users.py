@@ -61,6 +61,12 @@ class TestUserPath:
         assert f"{OLD} (handed out by 2 resolvers, an address of old)" in found.message or "both sides" in words
         assert words in found.message
 
+    def test_a_dead_port_is_named_with_what_connect_says_of_that_address(self) -> None:
+        assert one("origin.user-path", *through(OLD, dead()))[1].endswith("connection refused (port 443)")
+        plan = make_plan(new={"connect": f"{NEW}:8443"})
+        message = one("origin.user-path", *through(NEW, dead()), plan=plan)[1]
+        assert "(port 443, where the url leads users; [origin.new] connect names 8443)" in message
+
     def test_maintenance_counts_before_anything_else_that_fits(self) -> None:
         page = response("new", "old-maintenance", labels=["old", "new", "old-maintenance"])
         (found,) = judge("origin.user-path", *through(NEW, page), plan=WITH_PAGE)

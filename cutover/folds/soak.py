@@ -103,12 +103,19 @@ class SoakFold:
         if not isinstance(observation, Judged) or observation.phase != "watch":
             return
         if observation.plan_hash != self._hash:
-            if any(state.since or state.completed_at for state in self._states.values()):
-                self._states = {name: Soak(reset_by="the plan was changed") for name in self._states}
+            self._end_for_another(observation)
             return
         for name in self._plan.names:
             if name in observation.names:
                 self._states[name] = self.next(name, observation)
+
+    def _end_for_another(self, judged: Judged) -> None:
+        """End what was collected; say so also where it was collected under the other plan, as after an edit."""
+        why = "a roll-back was watched" if judged.reverse else "the plan was changed"
+        for name in self._plan.names:
+            state = self.of(name)
+            if state.since or state.completed_at or judged.soaked.get(name):
+                self._states[name] = Soak(reset_by=why)
 
     def next(self, name: str, judged: Judged) -> Soak:
         """Return what a name's soak becomes with one more round, without taking it."""

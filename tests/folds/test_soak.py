@@ -129,6 +129,18 @@ def test_another_plan_restarts_the_soak_and_a_preflight_does_not_count() -> None
     assert fold.of(NAME).since == t(40)
 
 
+def test_after_an_edit_the_soak_of_the_plan_before_is_said_to_be_over() -> None:
+    before, after = make_plan(), make_plan({"gate": {"soak": "1h"}})
+    fold = SoakFold(after)
+    fold.add(judged(0, before))
+    assert fold.of(NAME).reset_by == ""
+    fold.add(replace(judged(10, before), soaked={NAME: 600.0}))
+    assert fold.of(NAME) == Soak(reset_by="the plan was changed")
+    fold.add(judged(20, after))
+    fold.add(replace(judged(30, before), reverse=True))
+    assert fold.of(NAME) == Soak(reset_by="a roll-back was watched")
+
+
 def test_it_began_when_the_last_of_all_names_began_and_not_while_one_is_reset() -> None:
     names = ("a.example.com.", "b.example.com.")
     plan = make_plan({"name": [{"name": x, "old": ["203.0.113.1"], "new": ["198.51.100.1"]} for x in names]})

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from cutover.answers import addresses_in
 from cutover.clock import Clock
+from cutover.durations import say_duration
 from cutover.evidence import Evidence
 from cutover.finding import Phase
 from cutover.observations.base import Observation
@@ -291,6 +292,9 @@ class World:
             side = evidence.sides.of(name).of_address(address)
             return side.value if side is not None else None
 
+        if self._single and self._counters.will_settle(evidence.traffic):
+            longest = say_duration(self._counters.settling())
+            self._say(f"waiting until the traffic sources have counted the sentinels (at most {longest}) ...")
         reading = self._counters.observe(
             evidence.traffic,
             addresses,

@@ -50,6 +50,12 @@ class FakeSource:
         return self.counts(wanted)
 
 
+class SlowSource(FakeSource):
+    """A source that counts what is sent some minutes later."""
+
+    lag, bucket, cuts_now = timedelta(minutes=3), timedelta(minutes=1), False
+
+
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     """Instead of requests, notes when a burst would have been sent; each takes half a second."""
@@ -118,17 +124,14 @@ def test_a_settled_round_sends_first_and_waits_for_the_bucket(
 ) -> None:
     plan, clock = plan_of(COMMAND), FakeClock(START + timedelta(seconds=20))
 
-    class Slow(FakeSource):
-        lag, bucket, cuts_now = timedelta(minutes=3), timedelta(minutes=1), False
-
     made: list[FakeSource] = []
 
     def counts(wanted: Wanted) -> dict[str, Count]:
         return both(wanted, 5, floor_to(wanted.now - timedelta(minutes=2), timedelta(minutes=1)))
 
-    def source(spec: SourceSpec) -> Slow:
-        made.append(Slow(spec, counts))
-        return made[-1]  # type: ignore[return-value]
+    def source(spec: SourceSpec) -> FakeSource:
+        made.append(SlowSource(spec, counts))
+        return made[-1]
 
     fold = TrafficFold(plan)
     seen = observe(plan, clock, source, monkeypatch, fold=fold, settle=True)
@@ -136,6 +139,29 @@ def test_a_settled_round_sends_first_and_waits_for_the_bucket(
         fold.add(observation)
     assert len(made[0].reads) <= 2, "an API is not asked over and over"
     assert Estimate(plan, fold, clock.now()).vision("command #1", "old").sees
+
+
+def test_a_slow_source_that_refuses_is_told_at_once(sent: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, clock = plan_of(COMMAND), FakeClock(START + timedelta(seconds=20))
+    began = clock.now()
+
+    def forbidden(wanted: Wanted) -> dict[str, Count]:
+        return {side: Count(sight=Sight.FORBIDDEN, detail="403") for side in wanted.starts}
+
+    seen = observe(plan, clock, lambda spec: SlowSource(spec, forbidden), monkeypatch, settle=True)
+    assert [x.sight for x in seen if isinstance(x, TrafficReading)] == [Sight.FORBIDDEN, Sight.FORBIDDEN]
+    assert clock.now() - began < timedelta(seconds=10), "a key that is refused now is refused in three minutes"
+
+
+def test_one_round_does_not_wait_an_hour_for_a_log(sent: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, clock = plan_of(COMMAND), FakeClock()
+    began = clock.now()
+
+    class Delivered(FakeSource):
+        lag, cuts_now = timedelta(hours=1), False
+
+    observe(plan, clock, lambda spec: Delivered(spec, lambda _: {}), monkeypatch, settle=True)
+    assert timedelta(minutes=5) < clock.now() - began < timedelta(minutes=7)
 
 
 def test_a_settled_round_ends_when_the_source_never_counts(

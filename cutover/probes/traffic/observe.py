@@ -30,7 +30,10 @@ FIRST_WINDOW = timedelta(minutes=2)
 SOURCE_DEADLINE = 45.0
 POLL, POLL_BUCKETS = 1.0, 10.0
 """Seconds between two looks at a source that has not yet counted what was sent."""
+PATIENCE = timedelta(minutes=6)
+"""How long one round waits for a source at most: a load balancer's log comes within, CloudFront's takes an hour."""
 _HOPELESS = {Sight.FORBIDDEN, Sight.NOT_FOUND, Sight.RATE_LIMITED, Sight.WRONG_UNIT, Sight.SKEWED}
+_BROKEN = _HOPELESS | {Sight.UNREACHABLE, Sight.MALFORMED}
 
 
 class TrafficObserver:
@@ -77,8 +80,11 @@ class TrafficObserver:
 
     def settling(self) -> timedelta:
         """Return how long the slowest source may take to count what is sent now."""
-        lags = [self._opened(label).lag + self._opened(label).bucket for label in self._specs]
-        return max(lags, default=timedelta(0)) + timedelta(seconds=20)
+        return max((self._settling(label) for label in self._specs), default=timedelta(0))
+
+    def will_settle(self, fold: TrafficFold) -> bool:
+        """Tell whether a round that shall settle has to wait for it: see :meth:`observe`."""
+        return bool(self._specs) and not self._sent_lately(fold)
 
     async def observe(
         self,
@@ -99,7 +105,7 @@ class TrafficObserver:
         """
         if not self._specs:
             return []
-        if settle and not self._sent_lately(fold):
+        if settle and self.will_settle(fold):
             sent = await self._send(fold, addresses, probed)
             return [*sent, *await self._read(fold, [x for x in sent if isinstance(x, SentinelSent)])]
         if any(self._opened(label).cuts_now for label in self._specs):
@@ -112,6 +118,10 @@ class TrafficObserver:
         if label not in self._sources:
             self._sources[label] = open_source(self._specs[label])
         return self._sources[label]
+
+    def _settling(self, label: str) -> timedelta:
+        source = self._opened(label)
+        return min(PATIENCE, source.lag + source.bucket + timedelta(seconds=20))
 
     def _sent_lately(self, fold: TrafficFold) -> bool:
         recent = self._clock.now() - GAP_INTERVALS * self._plan.gate.interval
@@ -162,7 +172,7 @@ class TrafficObserver:
     async def _guarded(self, label: str, fold: TrafficFold, sent: Sequence[SentinelSent]) -> list[Observation]:
         """Read one source; whatever it raises is its own failure and nobody else's."""
         try:
-            async with asyncio.timeout(SOURCE_DEADLINE + (self.settling().total_seconds() if sent else 0)):
+            async with asyncio.timeout(SOURCE_DEADLINE + (self._settling(label).total_seconds() if sent else 0)):
                 counts, wanted = await self._counts(label, fold, sent)
         except TimeoutError:
             return self._unseen(label, fold, UnseenError(Sight.UNREACHABLE, "it did not answer in time"))
@@ -175,13 +185,22 @@ class TrafficObserver:
     async def _counts(
         self, label: str, fold: TrafficFold, sent: Sequence[SentinelSent]
     ) -> tuple[Mapping[str, Count], Wanted]:
-        """Read a source; with sentinels just sent, read again until it has counted them or should have."""
+        """Read a source; with sentinels just sent, read again until it has counted them or should have.
+
+        One that will count them in some minutes is asked at once too: what it refuses now, it refuses then.
+        """
         source = self._opened(label)
-        deadline = self._clock.now() + self.settling()
+        deadline = self._clock.now() + self._settling(label)
         if sent:
             last = max(x.window_end for x in sent)
             complete = floor_to(last, source.bucket) + source.lag if source.bucket else last
             wait = complete + 2 * self._clearance - self._clock.now()
+            if wait > 2 * self._clearance:
+                wanted = self._wanted(label, fold, source)
+                counts = await source.read(wanted)
+                if counts and all(count.sight in _BROKEN for count in counts.values()):
+                    return counts, wanted
+                wait = complete + 2 * self._clearance - self._clock.now()
             await self._clock.sleep(max(0.0, wait.total_seconds()))
         while True:
             wanted = self._wanted(label, fold, source)

@@ -107,6 +107,7 @@ class UserPathSeen(Observation):
         path: what was asked: the url's own path, or another (maintenance pages hide on some).
         busted: with a cache-busting query.
         resolvers: how many resolvers handed this address out in this round.
+        requests: how many it took: redirects are followed to find a maintenance page.
     """
 
     kind: ClassVar[str] = "origin.user-path"
@@ -118,6 +119,7 @@ class UserPathSeen(Observation):
     busted: bool = False
     resolvers: int = 0
     response: Response
+    requests: int = 1
 
     @property
     def subject(self) -> tuple[str, ...]:

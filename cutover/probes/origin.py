@@ -10,12 +10,14 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
 
 from cutover.clock import Clock
 from cutover.http import Endpoint, Exchange, Limits, endpoints, fetch, trust_store
+from cutover.leads import MAINTENANCE_LABELS, page_seen
 from cutover.observations.origin import OriginSeen, PathSeen, Response, UserPathSeen
 from cutover.plan import Fingerprint, Plan
 from cutover.plan_values import split_address
@@ -25,6 +27,8 @@ from cutover.urls import deep_path, origin_url, path_of, port_of, user_url, with
 
 CONCURRENCY = 64
 SAMPLES = 3
+HOPS = 3
+"""Redirects that are followed at most, to find a maintenance page behind them."""
 
 SideAddresses = Mapping[tuple[str, str], Sequence[str]]
 """Addresses of a side's answers by (name, side): used where the plan has no ``connect``."""
@@ -108,7 +112,7 @@ async def follow_user_paths(asking: Asking, name: str, addresses: Mapping[str, i
 
     async def follow(address: str, path: str, busted: bool) -> UserPathSeen:
         target = with_path(url, path, busting=secrets.token_hex(8) if busted else "")
-        exchange = await asking.get(target, Endpoint(address, port), trust)
+        response, requests = await _as_users_see(asking, target, Endpoint(address, port), trust, fingerprints)
         return UserPathSeen(
             at=asking.clock.now(),
             name=name,
@@ -117,7 +121,8 @@ async def follow_user_paths(asking: Asking, name: str, addresses: Mapping[str, i
             path=path,
             busted=busted,
             resolvers=addresses[address],
-            response=response_of(exchange, fingerprints),
+            response=response,
+            requests=requests,
         )
 
     paths = dict.fromkeys((path_of(url), deep_path(name)))
@@ -126,6 +131,46 @@ async def follow_user_paths(asking: Asking, name: str, addresses: Mapping[str, i
             *(follow(address, path, busted) for address in addresses for path in paths for busted in (False, True))
         )
     )
+
+
+async def _as_users_see(
+    asking: Asking, url: str, endpoint: Endpoint, trust: ssl.SSLContext, fingerprints: Mapping[str, Fingerprint]
+) -> tuple[Response, int]:
+    """GET a url, and tell a maintenance page behind its redirects too; returns how many requests it took.
+
+    The first answer is the evidence of who answers. But ``return 302 /maintenance.html`` is a maintenance page for
+    whoever has a browser: redirects to the url's own host are followed, through the same address.
+    """
+    exchange = await asking.get(url, endpoint, trust)
+    first = response_of(exchange, fingerprints)
+    if page_seen(first) or not any(label in fingerprints for label in MAINTENANCE_LABELS):
+        return first, 1
+    for hop in range(1, HOPS + 1):
+        target = _redirected(url, exchange)
+        if not target:
+            return first, hop
+        url, exchange = target, await asking.get(target, endpoint, trust)
+        found = response_of(exchange, fingerprints)
+        if page_seen(found):
+            where = fingerprint.shorten(urlsplit(url).path)
+            pages = [x._replace(saw=f"redirected to {where}: {x.saw}") for x in found.matches]
+            kept = [x for x in first.matches if x.label not in MAINTENANCE_LABELS]
+            kept += [x for x in pages if x.label in MAINTENANCE_LABELS]
+            return replace(first, matches=tuple(kept)), hop + 1
+    return first, HOPS + 1
+
+
+def _redirected(url: str, exchange: Exchange) -> str:
+    """Return where an answer sends a browser, "" unless that is another page of the same host."""
+    location = exchange.header("location")
+    if exchange.status not in {301, 302, 303, 307, 308} or not location:
+        return ""
+    try:
+        target = urljoin(url, location)
+        same = urlsplit(target)[:2] == urlsplit(url)[:2]
+    except ValueError:
+        return ""
+    return target.partition("#")[0] if same and target.isprintable() else ""
 
 
 async def suggest_for(

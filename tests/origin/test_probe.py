@@ -15,11 +15,11 @@ import pytest
 from cutover.clock import SystemClock
 from cutover.errors import CutoverError
 from cutover.http import USER_AGENT, Limits
-from cutover.leads import Lead, lead_of
+from cutover.leads import Lead, lead_of, page_seen
 from cutover.observations.origin import OriginSeen, PathSeen, UserPathSeen
 from cutover.planfile import plan_from
 from cutover.probes.fingerprint import Suggestion
-from cutover.probes.origin import Asking, follow_user_paths, observe_origins, suggest_for
+from cutover.probes.origin import HOPS, Asking, follow_user_paths, observe_origins, suggest_for
 from cutover.urls import deep_path
 from tests.origin.conftest import serving
 from tests.world.origin import Origin, Page
@@ -208,6 +208,24 @@ class TestUserPaths:
             (new.address, "/version"): Lead.NEW,
             (new.address, deep_path(NAME)): Lead.MAINTENANCE,
         }
+
+    def test_a_maintenance_page_behind_a_redirect_is_one(self, folder: Path, old: Origin, new: Origin) -> None:
+        new.pages["/version"] = Page(302, b'{"release": "sst-1"}', headers={"Location": "maintenance.html"})
+        new.pages["/maintenance.html"] = Page(503, b"<h1>down for maintenance</h1>")
+        seen = follow(asking(folder, old, new), new.address)
+        assert {x.path for x in seen if lead_of(x.response) is Lead.MAINTENANCE} == {"/version"}
+        page = next(x for x in seen if x.path == "/version")
+        assert (page.response.status, page.requests) == (302, 2), "the first answer stays the evidence"
+        assert "redirected to /maintenance.html: body: down for maintenance" in page_seen(page.response)
+
+    @pytest.mark.parametrize("location", ["https://elsewhere.example/x", "http://app.example.com/", "//[", "/version"])
+    def test_redirects_elsewhere_or_in_circles_are_left_alone(
+        self, folder: Path, old: Origin, new: Origin, location: str
+    ) -> None:
+        new.pages["/version"] = Page(302, b'{"release": "sst-1"}', headers={"Location": location})
+        seen = follow(asking(folder, old, new), new.address)
+        assert not any(page_seen(x.response) for x in seen)
+        assert max(x.requests for x in seen) == (HOPS + 1 if location == "/version" else 1)
 
     def test_dead_and_hanging_addresses_do_not_delay_the_others(self, folder: Path, old: Origin, new: Origin) -> None:
         old.hang = True

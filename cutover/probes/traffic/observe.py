@@ -293,5 +293,5 @@ def own_requests(
             case UserPathSeen(response=response) if response.status:
                 side = side_of(seen.name, seen.address)
                 if side is not None:
-                    found.append(OwnRequests(seen.name, side, f"{seen.address}:{seen.port}", 1, seen.at))
+                    found.append(OwnRequests(seen.name, side, f"{seen.address}:{seen.port}", seen.requests, seen.at))
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -41,18 +42,29 @@ def sequence_gap(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outc
             return
         sides[side] = seen
     new = {sequence.sequence: sequence for sequence in sides["new"].sequences}
-    outcomes = [
-        outcome for old in sides["old"].sequences if (outcome := _compared(old, new.get(old.sequence))) is not None
-    ]
+    for side, seen_there in sides.items():
+        hidden = [x.sequence for x in seen_there.sequences if not x.readable]
+        if hidden:
+            more = f" and {len(hidden) - 3} more" if len(hidden) > 3 else ""
+            schemas = ", ".join(plan.database.schemas)
+            yield unknown(
+                side,
+                f"this role may not see where {side}'s {', '.join(hidden[:3])}{more} stand: "
+                f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schemas}",
+            )
+    url = _shell(plan.database.new or "")
+    pairs = [(old, new.get(old.sequence)) for old in sides["old"].sequences]
+    known = [(mine, theirs) for mine, theirs in pairs if mine.readable and (theirs is None or theirs.readable)]
+    outcomes = [outcome for mine, theirs in known if (outcome := _compared(mine, theirs, url)) is not None]
     yield from outcomes[:_SHOWN]
     if len(outcomes) > _SHOWN:
         yield failed("sequences", f"{len(outcomes) - _SHOWN} more sequences that are too near")
-    if not outcomes:
-        count = len(sides["old"].sequences)
+    if not outcomes and len(known) == len(pairs):
+        count = len(pairs)
         yield passed("sequences", f"{count} sequences: new's are ahead of old's by {GAP} or more", sequences=count)
 
 
-def _compared(old: SequenceValue, new: SequenceValue | None) -> Outcome | None:
+def _compared(old: SequenceValue, new: SequenceValue | None, url: str) -> Outcome | None:
     name = old.sequence
     if new is None:
         return failed(name, f"{name} does not exist on new (on old it stands at {_said(old)})")
@@ -65,11 +77,11 @@ def _compared(old: SequenceValue, new: SequenceValue | None) -> Outcome | None:
     if ahead >= wanted and (ahead > 0 or old.last_value is None):
         return None
     target = stands + direction * wanted
-    fix = f"psql \"$NEW_DATABASE_URL\" -c 'ALTER SEQUENCE {_quoted(name)} RESTART WITH {target}'"
+    fix = f"psql {url} -c 'ALTER SEQUENCE {_quoted(name)} RESTART WITH {target}'"
     if ahead < 0:
         said = f"{name} stands at {_said(new)} on new, behind old's {_said(old)}: the first inserts will collide"
     else:
-        said = f"{name} stands at {_said(new)} on new, only {ahead} above old's {_said(old)} (want {wanted})"
+        said = f"{name} stands at {_said(new)} on new, only {ahead} above old, at {_said(old)} (want {wanted})"
     return failed(name, said, fix=fix, **measured)
 
 
@@ -80,6 +92,11 @@ def _value(sequence: SequenceValue) -> int:
 
 def _said(sequence: SequenceValue) -> str:
     return str(sequence.last_value) if sequence.last_value is not None else "its start"
+
+
+def _shell(url: str) -> str:
+    """Write the plan's database for a shell: the variable that it names, never what is in it."""
+    return f'"${url.removeprefix("env:")}"' if url.startswith("env:") else shlex.quote(url)
 
 
 def _quoted(name: str) -> str:

@@ -14,9 +14,10 @@ class SequenceValue(NamedTuple):
 
     Attributes:
         sequence: ``schema.name``.
-        last_value: the last value handed out; None when it was never used.
+        last_value: the last value handed out; None when it was never used, or not ``readable``.
         start, increment, maximum: of its definition (``maximum`` is the far bound in its direction).
         owned_by: ``schema.table.column``, or "".
+        readable: this role may know where it stands: Postgres shows NULL to one that may not.
     """
 
     sequence: str
@@ -25,6 +26,7 @@ class SequenceValue(NamedTuple):
     increment: int
     maximum: int
     owned_by: str = ""
+    readable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

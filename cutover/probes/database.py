@@ -136,7 +136,8 @@ SELECT s.schemaname || '.' || s.sequencename, s.last_value, s.start_value, s.inc
                    JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
                   WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
                     AND d.objid = c.oid AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
-                  LIMIT 1), '')
+                  LIMIT 1), ''),
+       has_sequence_privilege(c.oid, 'SELECT,USAGE')
   FROM pg_sequences s
   JOIN pg_namespace n ON n.nspname = s.schemaname
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.sequencename

@@ -545,6 +545,22 @@ def test_sequences() -> None:
     assert steps.status is FAIL, "the gap is in values that are handed out"
 
 
+def test_a_sequence_that_the_role_may_not_read_is_not_at_its_start() -> None:
+    hidden = (ORDERS, None, 1, 1, BIG, "public.orders.id", False)
+    found = gap(hidden, (ORDERS, 200_000, 1, 1, BIG))
+    assert found.status is UNKNOWN
+    assert "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public" in found.message
+    assert gap((ORDERS, 5, 1, 1, BIG), hidden).subject == "new"
+
+
+def test_the_sequences_fix_names_the_plans_own_variable() -> None:
+    plan = make_plan({"database": {"old": "env:SHOP_A", "new": "env:SHOP_B"}})
+    story = Story(plan).round(
+        0, sequences(0, "old", (ORDERS, 5, 1, 1, BIG)), sequences(0, "new", (ORDERS, 5, 1, 1, BIG))
+    )
+    assert story.only("database.sequence-gap").fix.startswith('psql "$SHOP_B" -c ')
+
+
 def test_the_facts_are_unknown_when_they_were_not_read() -> None:
     story = Story(database()).round(0, reading(0, "old", 1), reading(0, "new", 1))
     for check in ("database.schema-parity", "database.sequence-gap", "database.keys"):

@@ -16,7 +16,7 @@ from cutover.observations.base import ProbeFailed
 from cutover.observations.database import SchemaSeen, SequencesSeen
 from cutover.observations.traffic import DatabaseReading
 from cutover.plan import Plan
-from cutover.probes.database import observe_databases
+from cutover.probes.database import observe_databases, read_sequences
 from tests.traffic.support import plan_of
 from tests.world.fixtures import MakeDatabase
 from tests.world.postgres import Postgres
@@ -374,3 +374,14 @@ def test_schema_and_sequences(make_database: MakeDatabase) -> None:
     assert sequences["public.orders_id_seq"].owned_by == "public.orders.id"
     assert sequences["public.loose"].increment == -5
     assert sequences["public.loose"].maximum < -(2**62)
+
+
+def test_a_role_that_may_not_see_the_sequences_does_not_read_them_as_unused(make_database: MakeDatabase) -> None:
+    url = make_database(SHOP)
+    settled(url, "insert into orders (total) values (1), (2)", "drop role if exists blinkered", "create role blinkered")
+    database = plan_for(url).database
+    assert database is not None
+    with psycopg.connect(url) as connection:
+        connection.execute("set role blinkered")
+        (seen,) = read_sequences(connection, "old", database, SystemClock()).sequences
+    assert (seen.last_value, seen.readable) == (None, False)

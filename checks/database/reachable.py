@@ -26,7 +26,7 @@ def reachable(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome
         else:
             yield unknown("database", NO_DATABASE).informing()
         return
-    if evidence.databases.one_for_both():
+    if all(configured(plan, side) for side in SIDES) and evidence.databases.one_for_both():
         yield failed("old and new", ONE_FOR_BOTH)
     for side in SIDES:
         if not configured(plan, side):

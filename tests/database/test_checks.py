@@ -561,6 +561,13 @@ def test_the_sequences_fix_names_the_plans_own_variable() -> None:
     assert story.only("database.sequence-gap").fix.startswith('psql "$SHOP_B" -c ')
 
 
+def test_a_side_that_the_plan_no_longer_has_is_not_the_same_as_the_other() -> None:
+    plan = make_plan({"database": {"old": URLS["old"]}})
+    both = [reading(0, side, 1, endpoint="10.0.0.1:5432") for side in ("old", "new")]
+    story = Story(plan).round(0, *both)
+    assert FAIL not in {x.status for x in story.findings("database.reachable", Phase.PREFLIGHT)}
+
+
 def test_the_facts_are_unknown_when_they_were_not_read() -> None:
     story = Story(database()).round(0, reading(0, "old", 1), reading(0, "new", 1))
     for check in ("database.schema-parity", "database.sequence-gap", "database.keys"):

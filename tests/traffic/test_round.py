@@ -153,6 +153,19 @@ def test_a_slow_source_that_refuses_is_told_at_once(sent: list[datetime], monkey
     assert clock.now() - began < timedelta(seconds=10), "a key that is refused now is refused in three minutes"
 
 
+def test_what_cannot_be_read_is_not_asked_again_and_again(
+    sent: list[datetime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, clock = plan_of(COMMAND), FakeClock()
+    began = clock.now()
+
+    def nonsense(wanted: Wanted) -> dict[str, Count]:
+        return {side: Count(sight=Sight.MALFORMED, detail='"old" is negative (-1)') for side in wanted.starts}
+
+    observe(plan, clock, lambda spec: FakeSource(spec, nonsense), monkeypatch, settle=True)
+    assert clock.now() - began < timedelta(seconds=5)
+
+
 def test_one_round_does_not_wait_an_hour_for_a_log(sent: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
     plan, clock = plan_of(COMMAND), FakeClock()
     began = clock.now()

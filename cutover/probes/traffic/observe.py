@@ -32,8 +32,8 @@ POLL, POLL_BUCKETS = 1.0, 10.0
 """Seconds between two looks at a source that has not yet counted what was sent."""
 PATIENCE = timedelta(minutes=6)
 """How long one round waits for a source at most: a load balancer's log comes within, CloudFront's takes an hour."""
-_HOPELESS = {Sight.FORBIDDEN, Sight.NOT_FOUND, Sight.RATE_LIMITED, Sight.WRONG_UNIT, Sight.SKEWED}
-_BROKEN = _HOPELESS | {Sight.UNREACHABLE, Sight.MALFORMED}
+_HOPELESS = {Sight.FORBIDDEN, Sight.NOT_FOUND, Sight.RATE_LIMITED, Sight.WRONG_UNIT, Sight.SKEWED, Sight.MALFORMED}
+_BROKEN = _HOPELESS | {Sight.UNREACHABLE}
 
 
 class TrafficObserver:

@@ -72,7 +72,9 @@ class CrossRow:
         if not before.writes and not _held_by_new(before):
             return False
         conflict = before.conflict(why.reason, why.message, because_of=why.because_of, columns=why.columns)
-        self._judged[position] = replace(conflict, new_key=why.new_key or before.new_key)
+        # a keyless row has no name to keep: its key would be all of it, its NULLs included
+        theirs = why.new_key if before.table.key else None
+        self._judged[position] = replace(conflict, new_key=theirs or before.new_key)
         return True
 
     def _watch(self, position: int, watched: int) -> None:

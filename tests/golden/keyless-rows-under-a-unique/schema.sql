@@ -1,0 +1,1 @@
+CREATE TABLE k (a text UNIQUE, b int, c text);

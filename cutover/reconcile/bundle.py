@@ -39,6 +39,7 @@ Several steps may concern one row: a *parked* step (``park: true``) moves a row 
 unique values, an insert in a circle of references), a later one brings it to its final values; the later step's
 ``pre`` is then the parked row. ``add`` holds, per column, the difference that a rule ``add`` asks for: when the
 guard misses because the target moved on in nothing but these columns, the difference still holds, ``post`` does not.
+``dangling`` names the columns whose declared reference points nowhere on old either: only those may on new.
 For keyless tables ``key`` is empty and ``count`` says how many identical rows are inserted or deleted.
 ``deferred`` asks for ``SET CONSTRAINTS ALL DEFERRED`` in the component's transaction.
 
@@ -155,6 +156,7 @@ class Step:
     add: Mapping[str, str] = field(default_factory=dict)
     park: bool = False
     count: int = 1
+    dangling: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,6 +308,7 @@ def component_to_json(component: Component) -> dict[str, Any]:
                 "add": dict(step.add),
                 "park": step.park,
                 "count": step.count,
+                **({"dangling": list(step.dangling)} if step.dangling else {}),
             }
             for step in component.steps
         ],
@@ -332,6 +333,7 @@ def component_from_json(value: Mapping[str, Any]) -> Component:
                 add=step["add"],
                 park=step["park"],
                 count=step["count"],
+                dangling=tuple(step.get("dangling", ())),
             )
             for step in value["steps"]
         ),

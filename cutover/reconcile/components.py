@@ -231,7 +231,15 @@ def _step(each: Judged, pre: Cells | None, post: Cells | None) -> Step:
     key = each.key if pre is None else pick(each.table, pre, each.table.key)
     key = each.key if key == each.key else key
     copies = 1 if each.table.key else each.copies
-    return Step(change=each.number, table=each.table.name, key=key, pre=pre, post=post, count=copies)
+    return Step(
+        change=each.number,
+        table=each.table.name,
+        key=key,
+        pre=pre,
+        post=post,
+        count=copies,
+        dangling=each.dangling,
+    )
 
 
 def _with(table: Table, row: Cells, values: Mapping[str, Cell]) -> Cells:

@@ -175,7 +175,8 @@ class CrossRow:
             return None
         if not all(pick(table, post, (c,)) == (v,) for c, v in key.when):
             return None
-        if not self._changes(judged, key.columns) and not _held_by_new(judged):
+        told_by = (*key.columns, *(column for column, _ in key.when))
+        if not self._changes(judged, told_by) and not _held_by_new(judged):
             return None
         cells = pick(table, post, key.columns)
         old = judged.change.old
@@ -212,6 +213,8 @@ class CrossRow:
             return None
         there = self._asked.rows(Side.OLD, key.to_table, key.to_columns, values)
         if key.declared and not there:
+            known = dict.fromkeys((*self._judged[position].dangling, *key.columns))
+            self._judged[position] = replace(self._judged[position], dangling=tuple(known))
             return None
         for row in there:
             changed = self._result.change_of(key.to_table, row_key(target, row))

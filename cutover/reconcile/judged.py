@@ -36,6 +36,7 @@ class Judged:
         add: column -> difference, where a rule ``add`` was used.
         new_key: new's key, where it is another than old's; ``beside`` is that row, where a conflict is about it.
         copies: how many identical rows the step is about (keyless tables).
+        dangling: columns whose declared reference points nowhere on old either: the apply lets them.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Judged:
     new_key: Key | None = None
     beside: Row | None = None
     copies: int = 1
+    dangling: tuple[str, ...] = ()
 
     @property
     def new_row(self) -> Row | None:

@@ -33,7 +33,7 @@ BATCH_BYTES = 4_000_000
 
 STEP_COLUMNS = (
     "run", "no", "batch", "component", "level", "tbl", "change", "action", "first", "last", "copies", "cols", "key",
-    "pre", "post", "loose_pre", "loose_post", "adds", "delta", "refs",
+    "pre", "post", "loose_pre", "loose_post", "adds", "delta", "dangling", "refs",
 )  # fmt: skip
 
 
@@ -121,11 +121,13 @@ class Stager:
             self._adds.setdefault(step.table, set()).update(places)
             adds = array_literal(places)
             delta = [step.add.get(name) for name in columns] if places else None
+        names = self.meta.tables[step.table].columns if step.dangling else ()
+        dangling = array_literal([i for i, name in enumerate(names, 1) if name in step.dangling])
         action = "i" if step.pre is None else "d" if step.post is None else "u"
         return (
             f"{place}\t{action}\t{'t' if first else 'f'}\t{'t' if last else 'f'}\t{step.count}\t{array_literal(cols)}"
             f"\t{key}\t{pre}\t{post}\t{array_literal(loose_pre)}\t{array_literal(loose_post)}\t{adds}"
-            f"\t{copy_text(delta)}\t{copy_text(json.dumps(refs, ensure_ascii=False)) if refs else NULL}\n"
+            f"\t{copy_text(delta)}\t{dangling}\t{copy_text(json.dumps(refs, ensure_ascii=False)) if refs else NULL}\n"
         )
 
     def target_lines(self) -> Iterator[tuple[Any, ...]]:

@@ -89,29 +89,40 @@ BEGIN
 END
 $body$;
 
--- Raises when a declared reference of a row that was written points nowhere. Foreign keys are the database's own.
+-- Raises when a declared reference that a step wrote points nowhere, unless it does on old as well: nobody enforces it,
+-- and a row is not lost for what it never had. Foreign keys are the database's own.
 CREATE OR REPLACE FUNCTION cutover.refuse_orphans(p_run uuid, p_batch integer, p_components integer[]) RETURNS void
 LANGUAGE plpgsql AS $body$
 DECLARE
     ref record;
     cell text;
+    place integer;
+    written text;
     found_id text;
 BEGIN
     FOR ref IN
-        SELECT r.*, t.tbl, t.scan, t.key_match FROM cutover.reference r
+        SELECT r.*, t.tbl, t.scan, t.key_match, t.columns FROM cutover.reference r
         JOIN cutover.target t ON t.run = r.run AND (t.schema_name, t.table_name) = (r.from_schema, r.from_table)
         WHERE r.run = p_run AND cardinality(t.key_columns) > 0
           AND EXISTS (SELECT FROM cutover.step s WHERE s.run = p_run AND s.batch = p_batch AND s.tbl = t.tbl AND s.action <> 'd')
     LOOP
         cell := CASE WHEN cardinality(ref.json_path) = 0 THEN format('t.%I::text', ref.from_column)
                      ELSE format('(t.%I::jsonb #>> %L)', ref.from_column, ref.json_path) END;
+        place := array_position(ref.columns, ref.from_column);
+        written := CASE WHEN cardinality(ref.json_path) = 0
+                        THEN format('s.pre[%1$s] IS DISTINCT FROM s.post[%1$s]', place)
+                        ELSE format('(s.pre[%1$s]::jsonb #>> %2$L) IS DISTINCT FROM (s.post[%1$s]::jsonb #>> %2$L)',
+                                    place, ref.json_path) END
+            || coalesce((SELECT string_agg(format(' OR s.pre[%1$s] IS DISTINCT FROM s.post[%1$s]', array_position(ref.columns, key)), '')
+                         FROM jsonb_each_text(ref.condition)), '');
         EXECUTE format(
             'SELECT %1$s FROM cutover.step s JOIN cutover.after a USING (run, no) JOIN %2$s t ON %3$s
              WHERE s.run = $1 AND s.batch = $2 AND s.tbl = $3 AND s.component = ANY ($4) AND %1$s IS NOT NULL %4$s
+               AND %8$s <> ALL (s.dangling) AND (s.pre IS NULL OR %9$s)
                AND NOT EXISTS (SELECT FROM %5$I.%6$I p WHERE p.%7$I::text = %1$s FOR KEY SHARE) LIMIT 1',
             cell, ref.scan, ref.key_match,
             coalesce((SELECT string_agg(format(' AND t.%I::text = %L', key, value), '') FROM jsonb_each_text(ref.condition)), ''),
-            ref.to_schema, ref.to_table, ref.to_column)
+            ref.to_schema, ref.to_table, ref.to_column, place, written)
             INTO found_id USING p_run, p_batch, ref.tbl, p_components;
         IF found_id IS NOT NULL THEN
             RAISE EXCEPTION '%.% refers to %.% %, which is not there', ref.from_schema, ref.from_table,

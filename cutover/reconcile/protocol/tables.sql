@@ -70,6 +70,7 @@ CREATE TABLE IF NOT EXISTS cutover.id_map (
 );
 
 -- One row of the target from "pre" to "post". action: i, u, d. first, last: of the steps on the same row.
+-- dangling: columns whose declared reference pointed nowhere on old either.
 -- refs: places in key, pre and post that wait for the id map; NULL once they are filled in.
 CREATE TABLE IF NOT EXISTS cutover.step (
     run uuid NOT NULL,
@@ -91,9 +92,18 @@ CREATE TABLE IF NOT EXISTS cutover.step (
     loose_post integer[] NOT NULL,
     adds integer[] NOT NULL,
     delta text[],
+    dangling integer[] NOT NULL DEFAULT '{}',
     refs jsonb,
     PRIMARY KEY (run, no)
 );
+-- A table that an earlier version made; asked first, because ALTER waits for whoever dumps the database.
+DO $body$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'cutover.step'::regclass AND attname = 'dangling') THEN
+        ALTER TABLE cutover.step ADD COLUMN dangling integer[] NOT NULL DEFAULT '{}';
+    END IF;
+END
+$body$;
 CREATE INDEX IF NOT EXISTS step_batch ON cutover.step (run, batch, level);
 
 -- The outcome of one component: the first thing that its transaction writes.

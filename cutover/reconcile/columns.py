@@ -305,7 +305,9 @@ class Merger:
         """Compare the rows as they were written, before any rewriting."""
         old, new = instant(self._original[rule.by]), instant(self._new[rule.by])
         if old is None or new is None:
-            return Merged(contested=tuple(contested), why=("newest", f"{rule.by} is empty: neither row is the newest"))
+            return Merged(
+                contested=tuple(contested), why=("newest", f"{rule.by} is empty or no time: neither row is the newest")
+            )
         if old == new or abs(old - new) < self._skew * 1_000_000:
             limit = f"differs by less than the clocks do ({self._skew:g} s)"
             return Merged(contested=tuple(contested), why=("newest", f"{rule.by} {limit}: no row is the newest"))

@@ -15,6 +15,10 @@ _POLICY_COLUMN = re.compile(r"newest\(([^()]+)\)")
 _ADDABLE = frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"})
 """Money and intervals are left out: their text is not added up exactly, and a rule that never decides is no rule."""
 
+_TIMED = frozenset({"date", "timestamp", "timestamptz", "text", "varchar", "bpchar"})
+"""Text may hold a time; what is no time at all would make every row a conflict for being "empty"."""
+_SHOWN = 8
+
 
 class Names:
     """Looks up the names that a person wrote."""
@@ -62,7 +66,7 @@ class Names:
         """
         columns = self._columns[table]
         if column not in columns:
-            raise CutoverError(f"{where}: {table} has no column {column!r}", _near(column, columns))
+            raise CutoverError(f"{where}: {table} has no column {column!r}", _near(column, columns, _some(columns)))
         return columns[column]
 
     def qualified(self, text: str, where: str) -> tuple[TableName, str]:
@@ -79,9 +83,14 @@ class Names:
         return table, column
 
 
-def _near(text: str, known: Iterable[str]) -> str:
+def _near(text: str, known: Iterable[str], otherwise: str = "see [database] schemas: only these are read") -> str:
     close = difflib.get_close_matches(text, list(known), n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else "see [database] schemas: only these are read"
+    return f"did you mean {close[0]!r}?" if close else otherwise
+
+
+def _some(columns: Iterable[str]) -> str:
+    names = list(columns)
+    return f"it has {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
 
 
 def declared_references(options: Options, names: Names) -> Iterator[ForeignKey]:
@@ -163,4 +172,8 @@ def check_rules(options: Options, names: Names) -> None:
         for column in rule.same_entity:
             names.column(table, column, where)
         if match := _POLICY_COLUMN.fullmatch(rule.policy or ""):
-            names.column(table, match[1].strip(), where)
+            kind = names.column(table, match[1].strip(), where)
+            if kind not in _TIMED and "." not in kind:
+                raise CutoverError(
+                    f"{where}: {match[1].strip()} is {kind}: newest needs a date or a time", "name another column"
+                )

@@ -128,6 +128,8 @@ def test_the_schema_is_read_as_it_is(copies: Copies, tmp_path: Path) -> None:
             "'updated'",
             "updatedAt",
         ),
+        (Options(rules=(RuleOption(table="users", policy="newest(id)"),)), "id is int4: newest needs", "another"),
+        (Options(rules=(RuleOption(table="users", column="zz", policy="old"),)), "no column 'zz'", "it has id, email"),
         (Options(rules=(RuleOption(table="users", same_entity=("mail",)),)), "'mail'", "'email'"),
         (Options(references=(ReferenceOption(source="orders.user_id->>x", to="users.id"),)), "not json", "only"),
         (Options(references=(ReferenceOption(source="orders.data->>x", to="userz.id"),)), "'userz'", "'users'"),

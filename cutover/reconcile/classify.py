@@ -21,7 +21,7 @@ from cutover.reconcile.columns import (
     written_only_by_new,
 )
 from cutover.reconcile.judged import NOTHING, Judged
-from cutover.reconcile.keyless import judge_keyless
+from cutover.reconcile.keyless import NO_BASE, judge_keyless
 from cutover.reconcile.model import Change, Decision, Row, Schema, Side, Table, TableKind, TableName
 from cutover.reconcile.policy import BaseKind, Choice, Decided, Facts, Policy, Rule, Rules, must_be_decided
 from cutover.reconcile.references import Holder, computed_references, key_of, rewrite, same_value
@@ -104,7 +104,10 @@ def classify(context: Context, number: int, change: Change) -> tuple[Judged, ...
             return (_with_choice(context, start, start.conflict("keyless_applied", message)),)
         # All copies of a row are one decision.
         chosen = _with_choice(context, start, start)
-        return (chosen,) if chosen is not start else judge_keyless(start, _decided(context, start))
+        if chosen is not start:
+            return (chosen,)
+        known = not _without_base(context, change)
+        return tuple(_filled(each) for each in judge_keyless(start, _decided(context, start), base_known=known))
     judged = _filled(_judge(context, start))
     return (_with_choice(context, start, judged),)
 
@@ -171,15 +174,19 @@ def _skip(start: Judged, reason: str, rule: str, *, alive: bool = True, message:
     )
 
 
+def _without_base(context: Context, change: Change) -> bool:
+    return not change.base_known or context.facts.kind(change.table) is BaseKind.NONE
+
+
 def _judge(context: Context, start: Judged) -> Judged:
     change = start.change
-    if not change.base_known or context.facts.kind(change.table) is BaseKind.NONE:
+    if _without_base(context, change):
         if change.old == change.new:
             return replace(start, decision=Decision.ALREADY_PRESENT)
         if context.facts.kind(change.table) is BaseKind.INFERRED and change.old is not None and change.new is not None:
             message = "both sides hold another value than the restore wrote, and base is only inferred"
             return start.conflict("inferred_both_touched", message)
-        return start.conflict("no_base", "there is no base for this row: old and new differ, who changed it is unknown")
+        return start.conflict("no_base", NO_BASE)
     if change.base is None:
         return _inserted(context, start)
     if change.old is None:

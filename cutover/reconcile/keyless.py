@@ -9,14 +9,23 @@ from cutover.reconcile.judged import Judged
 from cutover.reconcile.model import Decision
 from cutover.reconcile.policy import Choice, Decided
 
+NO_BASE = "there is no base for this row: old and new differ, who changed it is unknown"
 
-def judge_keyless(start: Judged, decided: Decided | None) -> tuple[Judged, ...]:
+
+def judge_keyless(start: Judged, decided: Decided | None, *, base_known: bool = True) -> tuple[Judged, ...]:
     """Judge identical rows that old added, or of which it deleted some.
+
+    Args:
+        start: the change, not judged yet.
+        decided: what a person said of it.
+        base_known: False where rows that new lacks may as well have been deleted there.
 
     Returns:
         one judgement, or two where old deleted more of them than new holds.
     """
     change, table = start.change, start.table
+    if not base_known and (decided is None or decided.choice is not Choice.OLD):
+        return (start.conflict("no_base", NO_BASE),)
     if change.old is not None:
         columns = tuple(each for each in table.columns_only_old if change.old[table.places[each]] is not None)
         if columns:

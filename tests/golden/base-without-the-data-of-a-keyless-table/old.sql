@@ -1,0 +1,1 @@
+UPDATE t SET v='o'; DELETE FROM log WHERE who=3; INSERT INTO log VALUES (4,'old');

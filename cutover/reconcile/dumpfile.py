@@ -1,26 +1,29 @@
 """Opening a dump as a stream of plain SQL, whatever it is packed in.
 
-Compressed files are unpacked while they are read (gzip here, zstd and lz4 by their programs); archives (custom,
-directory, tar) go through a ``pg_restore`` that can read them: their own version's or a later one.
+Compressed files are unpacked while they are read (gzip, xz and bzip2 here, zstd and lz4 by their programs);
+archives (custom, directory, tar) go through a ``pg_restore`` that can read them: their own version's or a later one.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import importlib.util
+import lzma
 import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from cutover.errors import CutoverError
 
-_GZIP = b"\x1f\x8b"
+_HERE: Mapping[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open, b"BZh": bz2.open}
 _ARCHIVE = b"PGDMP"
 _PROGRAMS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 
@@ -46,8 +49,8 @@ def opened(path: Path, folder: Path) -> Iterator[tuple[IO[bytes], bool]]:
         magic = file.read(5)
         file.seek(257)
         tar = file.read(5) == b"ustar"
-    if magic[:2] == _GZIP or magic[:4] in _PROGRAMS:
-        with _unpacked(path, folder, _PROGRAMS.get(magic[:4], "")) as stream:
+    if magic.startswith(tuple(_HERE)) or magic[:4] in _PROGRAMS:
+        with _unpacked(path, folder, magic) as stream:
             yield stream, False
     elif magic == _ARCHIVE or tar:
         if magic != _ARCHIVE:
@@ -85,10 +88,10 @@ def _check_tar(path: Path) -> None:
 
 
 @contextmanager
-def _unpacked(path: Path, folder: Path, program: str) -> Iterator[IO[bytes]]:
+def _unpacked(path: Path, folder: Path, magic: bytes) -> Iterator[IO[bytes]]:
     """Unpack a compressed dump; an archive inside is unpacked to a file first."""
-    with _decompressed(path, program) as stream:
-        inner = stream.peek(5)[:5]  # type: ignore[attr-defined]  # both kinds of stream are buffered
+    with _decompressed(path, magic) as stream:
+        inner = stream.peek(5)[:5]  # type: ignore[attr-defined]  # every kind of stream is buffered
         if inner != _ARCHIVE:
             yield stream
             return
@@ -100,8 +103,9 @@ def _unpacked(path: Path, folder: Path, program: str) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _decompressed(path: Path, program: str) -> Iterator[IO[bytes]]:
-    if program:
+def _decompressed(path: Path, magic: bytes) -> Iterator[IO[bytes]]:
+    program = _PROGRAMS.get(magic[:4])
+    if program is not None:
         if shutil.which(program) is None:
             raise CutoverError(
                 f"base: {path} is compressed by {program}, which is not installed here",
@@ -110,10 +114,15 @@ def _decompressed(path: Path, program: str) -> Iterator[IO[bytes]]:
         with _piped(path, [program, "-d", "-c", str(path)]) as stream:
             yield stream
         return
+    unpack = next(unpack for start, unpack in _HERE.items() if magic.startswith(start))
     try:
-        with gzip.open(path) as file:
-            yield file  # type: ignore[misc]  # GzipFile reads like any binary file
-    except (EOFError, gzip.BadGzipFile) as error:
+        with unpack(path) as file:
+            yield file
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise truncated(path, str(error)) from None
+    except OSError as error:
+        if error.errno is not None:
+            raise  # a disk's, not the packing's
         raise truncated(path, str(error)) from None
 
 

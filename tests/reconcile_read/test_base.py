@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -63,7 +65,21 @@ def dump(postgres: Postgres, url: str, to: Path, *options: str) -> Path:
 @pytest.mark.parametrize("strategy", [WHOLE, HASHES])
 @pytest.mark.parametrize(
     "form",
-    ["plain", "plain gz", "plain zst", "plain lz4", "custom", "custom gz", "custom zst", "directory", "tar", "latin1"],
+    [
+        "plain",
+        "plain gz",
+        "plain xz",
+        "plain bz2",
+        "plain zst",
+        "plain lz4",
+        "custom",
+        "custom gz",
+        "custom xz",
+        "custom zst",
+        "directory",
+        "tar",
+        "latin1",
+    ],
 )
 def test_a_dump_says_what_the_database_said(
     copies: Copies, postgres: Postgres, tmp_path: Path, form: str, strategy: str
@@ -75,7 +91,7 @@ def test_a_dump_says_what_the_database_said(
     packing = {"custom": "-Fc", "directory": "-Fd", "tar": "-Ft"}.get(form.split(" ", maxsplit=1)[0], "-Fp")
     extra = ["--encoding=LATIN1"] if form == "latin1" else []
     path = dump(postgres, sides.base, tmp_path / "base.dump", packing, *extra)
-    program = {"gz": "gzip", "zst": "zstd", "lz4": "lz4"}.get(form.rpartition(" ")[2])
+    program = {"gz": "gzip", "xz": "xz", "bz2": "bzip2", "zst": "zstd", "lz4": "lz4"}.get(form.rpartition(" ")[2])
     if program:
         zipped = tmp_path / "base.dump.packed"
         with zipped.open("wb") as out:
@@ -106,9 +122,11 @@ def test_a_dump_says_what_the_database_said(
 def test_a_truncated_dump_is_an_error_wherever_it_ends(copies: Copies, postgres: Postgres, tmp_path: Path) -> None:
     sides = copies(SCHEMA, ROWS, "", "")
     whole = {form: dump(postgres, sides.base, tmp_path / f"whole{form}", form) for form in ("-Fp", "-Fc", "-Ft")}
-    zipped = tmp_path / "whole.gz"
-    zipped.write_bytes(gzip.compress(whole["-Fp"].read_bytes()))
-    whole["gz"] = zipped
+    plain = whole["-Fp"].read_bytes()
+    packed = {"gz": gzip.compress(plain), "xz": lzma.compress(plain), "bz2": bz2.compress(plain)}
+    for form, content in packed.items():
+        whole[form] = tmp_path / f"whole.{form}"
+        whole[form].write_bytes(content)
     for program in ("zstd", "lz4"):
         whole[program] = tmp_path / f"whole.{program}"
         run(program, "-q", str(whole["-Fp"]), "-o" if program == "zstd" else "-z", str(whole[program]))
@@ -127,6 +145,18 @@ def test_a_truncated_dump_is_an_error_wherever_it_ends(copies: Copies, postgres:
                 pass
             assert caught.value.exit_code == 4, (form, part)
             assert "\n" not in caught.value.message
+    for form in ("gz", "xz", "bz2"):
+        damaged = bytearray(whole[form].read_bytes())
+        middle = len(damaged) // 2
+        damaged[middle : middle + 16] = bytes(16)
+        cut = tmp_path / f"damaged.{form}"
+        cut.write_bytes(damaged)
+        with (
+            pytest.raises(CutoverError, match="cannot be read to its end") as caught,
+            reading(sides.old, sides.new, str(cut), tmp_path),
+        ):
+            pass
+        assert caught.value.exit_code == 4, form
 
 
 def test_what_no_program_here_can_read_is_named(

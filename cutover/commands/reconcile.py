@@ -106,6 +106,7 @@ def _read_and_merge(session: Session, plan: Plan, flags: Flags, bundle: Path | N
 def _apply(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
     from cutover.fence.run import History
     from cutover.reconcile.apply import apply_bundle
+    from cutover.reconcile.planner import is_url
 
     with session.open_ledger() as ledger:
         history = History(observation for _, observation in ledger.read())
@@ -114,6 +115,7 @@ def _apply(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
         session.output.message("the bundle is older than the fence: old is read again")
         return _read_and_merge(session, plan, replace(flags, bundle=None), folder).bundle
 
+    base = _base(session, plan)
     result = apply_bundle(
         folder,
         database_url(plan, "new"),
@@ -122,6 +124,7 @@ def _apply(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
         reread=reread,
         single_transaction=flags.single_transaction,
         rehearse_on=secret(flags.rehearse_on, where="--rehearse-on") if flags.rehearse_on else "",
+        sides={"old": database_url(plan, "old"), **({"base": base} if base is not None and is_url(base) else {})},
         accept_effects=split_values(flags.accept_effects),
         progress=_writing(session),
     )

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,17 @@ from cutover.errors import CutoverError
 from cutover.reconcile.aftermath import affected_users, conflicts, left_over, missing_indexes, notes, write_ids
 from cutover.reconcile.bundlefile import Bundle
 from cutover.reconcile.outcome import ApplyResult, Effect, merge_effects
-from cutover.reconcile.target import Connection, check_database, install, pause, stage, take_lock, writer
+from cutover.reconcile.staging import run_id
+from cutover.reconcile.target import (
+    Connection,
+    check_database,
+    install,
+    pause,
+    refuse_sides,
+    stage,
+    take_lock,
+    writer,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -80,6 +90,7 @@ def apply_bundle(
     reread: Callable[[], Path] | None = None,
     single_transaction: bool = False,
     rehearse_on: str = "",
+    sides: Mapping[str, str] | None = None,
     accept_effects: Sequence[str] = (),
     progress: Progress = lambda done, total, what: None,
     bounds: Bounds | None = None,
@@ -94,17 +105,21 @@ def apply_bundle(
         plan: tells the owner columns, for the list of affected users.
         reread: reads old again and returns a new bundle; called when the bundle is older than the fence.
         single_transaction: all or nothing.
-        rehearse_on: URL of a copy of new: everything is done there first.
+        rehearse_on: URL of a copy of new: everything is done there first, and stays there.
+        sides: URLs of the plan's other databases, by name: nothing is rehearsed on them.
         accept_effects: tables (``schema.table``) whose triggers may do what they do.
         progress: called after every batch.
         bounds: of the rehearsal.
         batch_rows: rows of a batch; more is faster, and holds its locks for longer.
 
     Raises:
-        CutoverError: no fence (3), another apply at work (4), another database, an edited bundle, a schema that moved.
+        CutoverError: no fence (3), another apply at work (4), another database, an edited bundle, a schema that moved,
+            a rehearsal on one of the plan's own databases.
     """
     bundle = Bundle(folder)
     _refuse_unfit(bundle, fence)
+    if rehearse_on:
+        refuse_sides(rehearse_on, {"new": url, **(sides or {})})
     assert fence is not None  # noqa: S101 - for the type checker: the case is excluded above
     if bundle.meta.old.snapshot_at <= fenced_since(fence):
         if reread is None:
@@ -120,10 +135,12 @@ def apply_bundle(
             raise CutoverError(
                 f"{bundle.folder}: is still older than the fence", "check the clock of the old server", exit_code=4
             )
+    rehearsed = single_transaction
     if rehearse_on:
-        blocked = _rehearse_elsewhere(bundle, rehearse_on, accept_effects, progress)
+        blocked, done = _rehearse_elsewhere(bundle, rehearse_on, accept_effects, progress)
         if blocked is not None:
             return blocked
+        rehearsed = rehearsed or done
     with writer(url) as connection:
         check_database(connection, bundle, url)
         take_lock(connection, url)
@@ -132,9 +149,9 @@ def apply_bundle(
         _refuse_undone(connection, run, bundle)
         accept(connection, run, accept_effects)
         began = time.monotonic()
-        if not rehearse_on and not single_transaction:
-            rehearsed = rehearse(connection, run, bounds or Bounds(), progress)
-            found = merge_effects(rehearsed.effects, accepted_tables(connection, run))
+        if not rehearsed:
+            tried = rehearse(connection, run, bounds or Bounds(), progress)
+            found = merge_effects(tried.effects, accepted_tables(connection, run))
             if any(not effect.accepted for effect in found):
                 return _result(connection, run, bundle, plan, Tally(blocked=True), found, began)
         with stopping() as stop:
@@ -230,23 +247,28 @@ def rehearse(connection: Connection, run: UUID, bounds: Bounds, progress: Progre
 
 def _rehearse_elsewhere(
     bundle: Bundle, url: str, accept_effects: Sequence[str], progress: Progress
-) -> ApplyResult | None:
-    """Apply to a copy of new; return what blocks, or None."""
+) -> tuple[ApplyResult | None, bool]:
+    """Apply to a copy of new; return what blocks (or None), and whether the whole of it was done now.
+
+    What an earlier rehearsal has written to the copy shows no effects a second time: that is no rehearsal.
+    """
     began = time.monotonic()
     with writer(url) as connection:
         take_lock(connection, url)
         install(connection)
+        known = connection.execute("SELECT FROM cutover.progress WHERE run = %s LIMIT 1", (run_id(bundle),)).fetchone()
+        if known is not None:
+            return None, False
         run = stage(connection, bundle)
         accept(connection, run, accept_effects)
         with stopping() as stop:
             tally = drive(connection, run, "apply", progress, stop, rehearse=True)
         effects = merge_effects(tally.effects, accepted_tables(connection, run))
-        if any(not effect.accepted for effect in effects):
-            tally.blocked = True
-            return _result(connection, run, bundle, None, tally, effects, began)
-        if tally.interrupted:
-            return _result(connection, run, bundle, None, tally, effects, began)
-    return None
+        tally.blocked = any(not effect.accepted for effect in effects)
+        if tally.blocked or tally.interrupted:
+            found = _result(connection, run, bundle, None, tally, effects, began, elsewhere=True)
+            return replace(found, applied=0, present=0), False
+    return None, True
 
 
 def _advance(connection: Connection, run: UUID, batch: int, direction: str, *, rehearse: bool) -> Mapping[str, Any]:
@@ -386,6 +408,7 @@ def _result(
     began: float,
     *,
     rolled_back: bool = False,
+    elsewhere: bool = False,
 ) -> ApplyResult:
     row = connection.execute(
         """SELECT r.components, r.steps,
@@ -401,7 +424,7 @@ def _result(
     ).fetchone()
     assert row is not None  # noqa: S101 - one row, always
     seconds = time.monotonic() - began
-    ids = write_ids(connection, run, bundle)
+    ids = 0 if elsewhere else write_ids(connection, run, bundle)
     return ApplyResult(
         bundle=bundle.meta.bundle,
         folder=bundle.folder,

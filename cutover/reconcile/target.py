@@ -158,6 +158,42 @@ def check_database(connection: Connection, bundle: Bundle, url: str) -> None:
         )
 
 
+def refuse_sides(rehearse_on: str, sides: Mapping[str, str]) -> None:
+    """Refuse to rehearse on a database of the plan: what a rehearsal writes to its copy stays there.
+
+    Args:
+        rehearse_on: URL of what should be a copy of new.
+        sides: URLs of the plan's databases, by name; one that is down can be nobody's copy.
+
+    Raises:
+        CutoverError: it is one of them, under whatever name it is reached.
+    """
+    copy = _server_and_database(rehearse_on)
+    for side, url in sides.items():
+        try:
+            same = address(url) == address(rehearse_on) or _server_and_database(url) == copy
+        except CutoverError:
+            continue
+        if same:
+            raise CutoverError(
+                f"--rehearse-on {address(rehearse_on)}: is {side} itself: what is rehearsed there stays there",
+                "give a copy of new that may be thrown away; without --rehearse-on the rehearsal is rolled back",
+            )
+
+
+def _server_and_database(url: str) -> tuple[Any, ...] | None:
+    """Return what no two databases share: no two servers were started at the same microsecond."""
+    connection = connect(Side.NEW, url)
+    try:
+        return connection.execute(
+            "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_database()"
+        ).fetchone()
+    except psycopg.Error as error:
+        raise explain(Side.NEW, url, error) from None
+    finally:
+        connection.close()
+
+
 def take_lock(connection: Connection, url: str) -> None:
     """Take the lock that only one apply or undo can hold, and that an orphaned backend keeps until it ends.
 

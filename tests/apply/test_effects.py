@@ -31,6 +31,11 @@ TOUCH = """
 create function touch() returns trigger language plpgsql as $$ begin new.note := 'touched'; return new; end $$;
 create trigger touch before update on orders for each row execute function touch();
 """
+LATE = """
+create function late() returns trigger language plpgsql as $$
+begin if new.id = 130 then new.name := 'changed'; end if; return new; end $$;
+create trigger late before insert on users for each row execute function late();
+"""
 AUDIT = """
 create table audit (id bigserial primary key, what text);
 create function audit() returns trigger language plpgsql as $$
@@ -328,6 +333,33 @@ def test_the_rehearsal_on_a_copy_blocks_before_new_is_touched(shop: Maker, make_
     assert result.blocked
     assert state(shop.url, *TABLES) == before
     assert rows(shop.url, "select to_regclass('cutover.step')") == [(None,)]
+    assert (result.applied, result.ids) == (0, 0)
+    assert "nothing was kept" in result.text()
+
+
+def test_a_copy_that_holds_it_already_rehearses_nothing(shop: Maker, make_database: MakeDatabase) -> None:
+    run(shop.url, LATE)
+    copy = make_database(SHOP + LATE)
+    bundle = many(shop)
+    before = state(shop.url, *TABLES)
+    for _ in range(2):
+        result = apply_bundle(bundle, shop.url, fence=fence(), rehearse_on=copy, batch_rows=4)
+        assert (result.blocked, result.applied) == (True, 0)
+        assert state(shop.url, *TABLES) == before
+
+
+@pytest.mark.parametrize("side", ["new", "old"])
+def test_nothing_is_rehearsed_on_a_side_whatever_its_address(
+    shop: Maker, make_database: MakeDatabase, side: str
+) -> None:
+    old = make_database(SHOP)
+    bundle = all_kinds(shop)
+    victim = shop.url if side == "new" else old
+    before = state(victim, *TABLES)
+    with pytest.raises(CutoverError, match=f"is {side} itself"):
+        apply_bundle(bundle, shop.url, fence=fence(), rehearse_on=f"{victim}?application_name=copy", sides={"old": old})
+    assert state(victim, *TABLES) == before
+    assert rows(victim, "select to_regclass('cutover.step')") == [(None,)]
 
 
 def test_a_plain_owner_suffices_in_a_database_with_publications(
@@ -387,12 +419,7 @@ def test_a_live_sequence_is_never_set_back(shop: Maker) -> None:
 
 
 def test_an_effect_that_the_rehearsal_did_not_meet_blocks_its_batch_and_keeps_the_ones_before(shop: Maker) -> None:
-    run(
-        shop.url,
-        """create function late() returns trigger language plpgsql as $$
-           begin if new.id = 130 then new.name := 'changed'; end if; return new; end $$;
-           create trigger late before insert on users for each row execute function late();""",
-    )
+    run(shop.url, LATE)
     bundle = many(shop)
     blocked = apply_bundle(bundle, shop.url, fence=fence(), batch_rows=4, bounds=Bounds(rows=4))
     assert (blocked.blocked, blocked.exit_code, blocked.applied) == (True, 3, 28)

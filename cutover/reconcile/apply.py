@@ -22,7 +22,7 @@ import psycopg
 from cutover.errors import CutoverError
 from cutover.reconcile.aftermath import affected_users, conflicts, left_over, missing_indexes, notes, write_ids
 from cutover.reconcile.bundlefile import Bundle
-from cutover.reconcile.outcome import ApplyResult, Effect, merge_effects
+from cutover.reconcile.outcome import ApplyResult, Effect, Left, merge_effects
 from cutover.reconcile.staging import run_id
 from cutover.reconcile.target import (
     Connection,
@@ -66,6 +66,7 @@ class Tally:
     effects: list[Mapping[str, Any]] = field(default_factory=list)
     interrupted: bool = False
     blocked: bool = False
+    hindrances: tuple[Left, ...] = ()
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Add one batch's result."""
@@ -325,11 +326,7 @@ def drive(
             progress(done, total, f"{rate:,.0f} rows/s{eta}")
         tries = tries + 1 if len(later) == len(waiting) else 1
         if later and tries > LOCK_TRIES:
-            raise CutoverError(
-                f"new: rows stay locked by other sessions: {said}",
-                "see pg_stat_activity for a long transaction; run the same command again, it goes on from here",
-                exit_code=4,
-            )
+            raise _stay_locked(said)
         if later:
             stop.wait(pause(tries))
         waiting = later
@@ -351,10 +348,37 @@ def remaining(connection: Connection, run: UUID, direction: str) -> list[tuple[i
     return found if direction == "apply" else found[::-1]
 
 
+def _stay_locked(said: str) -> CutoverError:
+    return CutoverError(
+        f"new: rows stay locked by other sessions: {said}",
+        "see pg_stat_activity for a long transaction; run the same command again, it goes on from here",
+        exit_code=4,
+    )
+
+
 def _all_or_nothing(connection: Connection, run: UUID, progress: Progress, stop: threading.Event) -> tuple[Tally, bool]:
+    """Carry out every batch in one transaction; where rows are locked, give back everything and begin again.
+
+    Raises:
+        CutoverError: rows stay locked by others (exit code 4).
+    """
+    tries = 0
+    while True:
+        tally, kept, locked = _at_once(connection, run, progress, stop)
+        if not locked:
+            return tally, not kept
+        tries += 1
+        if tries > LOCK_TRIES:
+            raise _stay_locked(locked)
+        stop.wait(pause(tries))
+
+
+def _at_once(connection: Connection, run: UUID, progress: Progress, stop: threading.Event) -> tuple[Tally, bool, str]:
+    """Try it once; return what came of it, whether it was kept, and which lock was not to be had."""
     tally = Tally()
     waiting = remaining(connection, run, "apply")
     total, done = sum(count for _, count in waiting), 0
+    locked = ""
     with connection.transaction() as transaction:
         for batch, count in waiting:
             try:
@@ -368,13 +392,17 @@ def _all_or_nothing(connection: Connection, run: UUID, progress: Progress, stop:
                 raise psycopg.Rollback(transaction) from None
             tally.add(result)
             tally.interrupted = stop.is_set()
-            if "retry" in result or tally.left or tally.interrupted:
+            if tally.left:
+                tally.hindrances = left_over(connection, run, "apply")
+            elif "retry" in result and not tally.interrupted:
+                locked = str(result["retry"])
+            if locked or tally.left or tally.interrupted:
                 raise psycopg.Rollback(transaction)
             done += count
             progress(done, total, "in one transaction")
-        return tally, False
+        return tally, True, ""
     tally.applied = tally.present = 0
-    return tally, True
+    return tally, False, locked
 
 
 @contextmanager
@@ -432,7 +460,7 @@ def _result(
         steps=row[1],
         applied=row[2],
         present=row[3],
-        left=(*left_over(connection, run, "apply"), *conflicts(bundle)),
+        left=(*tally.hindrances, *left_over(connection, run, "apply"), *conflicts(bundle)),
         effects=effects,
         blocked=tally.blocked,
         interrupted=tally.interrupted,

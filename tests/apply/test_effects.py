@@ -320,9 +320,28 @@ def test_all_or_nothing(shop: Maker) -> None:
     before = state(shop.url, *TABLES)
     result = apply_bundle(bundle, shop.url, fence=fence(), single_transaction=True)
     assert (result.rolled_back, result.applied, result.exit_code, result.verdict) == (True, 0, 3, "conflicts")
+    assert [(left.table, left.key, left.reason) for left in result.left] == [("public.orders", ("1",), "missed")]
     assert state(shop.url, *TABLES) == before
     run(shop.url, "update orders set note = null where id = 1")
     assert apply_bundle(bundle, shop.url, fence=fence(), single_transaction=True).exit_code == 0
+
+
+def test_all_or_nothing_waits_for_a_row_that_is_locked(shop: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = all_kinds(shop)
+    before = state(shop.url, *TABLES)
+    with psycopg.connect(shop.url) as live:
+        live.execute("update orders set note = note where id = 1")
+        monkeypatch.setattr("cutover.reconcile.apply.LOCK_TRIES", 1)
+        with pytest.raises(CutoverError, match="rows stay locked") as refused:
+            apply_bundle(bundle, shop.url, fence=fence(), single_transaction=True)
+        assert refused.value.exit_code == 4
+        assert state(shop.url, *TABLES) == before
+        monkeypatch.undo()
+        timer = threading.Timer(1, live.rollback)
+        timer.start()
+        result = apply_bundle(bundle, shop.url, fence=fence(), single_transaction=True)
+        timer.join()
+    assert (result.rolled_back, result.exit_code) == (False, 0)
 
 
 def test_the_rehearsal_on_a_copy_blocks_before_new_is_touched(shop: Maker, make_database: MakeDatabase) -> None:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from cutover.reconcile.bundlefile import Bundle, BundleWriter
 from cutover.reconcile.model import PINNED_SETTINGS
 from cutover.reconcile.staging import PROTOCOL, STEP_COLUMNS, Stager, copy_text, run_id_of
-from cutover.reconcile.target import SKIPPED_SETTINGS, STAGED_TABLES, WRITING_SETTINGS, protocol_sql, small_tables
+from cutover.reconcile.target import (
+    SKIPPED_SETTINGS,
+    STAGED_TABLES,
+    WAIT_FOR_OWN,
+    WRITING_SETTINGS,
+    protocol_sql,
+    small_tables,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -40,7 +47,7 @@ def apply_sql(bundle: Bundle, run: UUID) -> Iterator[str]:
 -- Effects of triggers stop it until they are accepted: psql -v accept=schema.table,schema.table ...
 """
     yield from _session(meta)
-    yield "BEGIN;\nSET LOCAL client_min_messages = warning;\n"
+    yield f"BEGIN;\n{WAIT_FOR_OWN};\nSET LOCAL client_min_messages = warning;\n"
     yield protocol_sql()
     yield "COMMIT;\n"
     stager = Stager(run, meta)
@@ -57,7 +64,10 @@ def apply_sql(bundle: Bundle, run: UUID) -> Iterator[str]:
     yield f"""\
 SELECT cutover.prepare('{run}');
 COMMIT;
+BEGIN;
+{WAIT_FOR_OWN};
 ANALYZE cutover.step;
+COMMIT;
 SELECT cutover.advance_sequence(sequence_name, advance_to) FROM cutover.sequence WHERE run = '{run}';
 SELECT cutover.draw('{run}');
 \\if :{{?accept}}

@@ -46,6 +46,10 @@ SKIPPED_SETTINGS = ("session_replication_role", "search_path")
 """The first may only be set by a superuser, and is ``origin`` unless somebody changed it for the role; the second
 stays the role's own, by which its triggers find their tables."""
 
+WAIT_FOR_OWN = "SET LOCAL lock_timeout = '30s'"
+"""Locks on the protocol's own tables are waited for: no live traffic is behind them, only an autovacuum, which gives
+way after deadlock_timeout."""
+
 FILES = ("tables.sql", "prepare.sql", "apply.sql", "straight.sql", "undo.sql", "verify.sql")
 
 STAGED_TABLES: Mapping[str, tuple[str, ...]] = {
@@ -225,12 +229,21 @@ def take_lock(connection: Connection, url: str) -> None:
 def install(connection: Connection) -> None:
     """Make the protocol's tables and functions, once the lock is held."""
     with connection.transaction():
+        connection.execute(WAIT_FOR_OWN)
         connection.execute("SET LOCAL client_min_messages = warning")
         found = connection.execute("SELECT to_regnamespace('cutover') IS NOT NULL").fetchone()
         text = protocol_sql()
         if found == (True,):
             text = text.replace("CREATE SCHEMA IF NOT EXISTS cutover;", "", 1)
         connection.execute(text.encode())
+
+
+def analyze(connection: Connection, *tables: str) -> None:
+    """Count the protocol's own tables, waiting for an autovacuum that is at them."""
+    names = sql.SQL(", ").join(sql.Identifier("cutover", table) for table in tables)
+    with connection.transaction():
+        connection.execute(WAIT_FOR_OWN)
+        connection.execute(sql.SQL("ANALYZE {}").format(names))
 
 
 def stage(connection: Connection, bundle: Bundle, *, batch_rows: int | None = None) -> UUID:
@@ -253,7 +266,7 @@ def stage(connection: Connection, bundle: Bundle, *, batch_rows: int | None = No
             stager = Stager(run, bundle.meta, **({} if batch_rows is None else {"batch_rows": batch_rows}))
             _copy(connection, bundle, stager)
         connection.execute("SELECT cutover.prepare(%s)", (run,))
-    connection.execute("ANALYZE cutover.step")
+    analyze(connection, "step")
     for name, value in connection.execute(
         "SELECT sequence_name, advance_to FROM cutover.sequence WHERE run = %s", (run,)
     ).fetchall():

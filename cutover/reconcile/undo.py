@@ -15,7 +15,7 @@ from cutover.reconcile.apply import Progress, accept, accepted_tables, drive, st
 from cutover.reconcile.bundlefile import Bundle
 from cutover.reconcile.outcome import UndoResult, merge_effects
 from cutover.reconcile.staging import PROTOCOL, run_id
-from cutover.reconcile.target import check_database, install, take_lock, writer
+from cutover.reconcile.target import analyze, check_database, install, take_lock, writer
 
 
 def undo_bundle(
@@ -52,7 +52,7 @@ def undo_bundle(
         connection.execute("SELECT cutover.prepare(%s)", (run,))
         accept(connection, run, accept_effects)
         connection.execute("UPDATE cutover.run SET state = 'undoing' WHERE run = %s", (run,))
-        connection.execute("ANALYZE cutover.step, cutover.before, cutover.after, cutover.progress")
+        analyze(connection, "step", "before", "after", "progress")
         with stopping() as stop:
             tally = drive(connection, run, "undo", progress, stop)
         row = connection.execute(

@@ -24,6 +24,8 @@ from tests.apply.test_apply import SHOP, TABLES, all_kinds
 from tests.apply.test_races import many
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.world.fixtures import MakeDatabase
     from tests.world.postgres import Postgres
 
@@ -312,6 +314,23 @@ def test_in_a_deadlock_it_is_the_apply_that_gives_way(shop: Maker) -> None:
             thread.join()
     assert result.applied == 1
     assert failed == []
+
+
+def test_an_autovacuum_of_the_state_is_waited_for(shop: Maker, postgres: Postgres) -> None:
+    bundle = all_kinds(shop)
+    apply_bundle(bundle, shop.url, fence=fence())
+
+    def held(action: Callable[[], object]) -> None:
+        with psycopg.connect(shop.url) as vacuum:
+            vacuum.execute("lock table cutover.step in share update exclusive mode")
+            timer = threading.Timer(1, vacuum.rollback)
+            timer.start()
+            action()
+            timer.join()
+
+    held(lambda: apply_bundle(bundle, shop.url, fence=fence()))
+    held(lambda: psql(postgres, shop.url, bundle / "apply.sql").check_returncode())
+    held(lambda: undo_bundle(bundle, shop.url))
 
 
 def test_all_or_nothing(shop: Maker) -> None:

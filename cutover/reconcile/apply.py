@@ -192,17 +192,26 @@ def _refuse_undone(connection: Connection, run: UUID, bundle: Bundle) -> None:
 def accept(connection: Connection, run: UUID, tables: Sequence[str]) -> None:
     """Remember the tables whose effects are accepted; they stay accepted for this run."""
     for table in tables:
-        found = connection.execute(
-            """SELECT nspname || '.' || relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-               WHERE c.oid = to_regclass(%s)""",
-            (table if "." in table else f"public.{table}",),
-        ).fetchone()
+        found = _table_named(connection, table if "." in table else f"public.{table}")
         if found is None:
             raise CutoverError(f"--accept-effects {table}: there is no such table in new", "write schema.table")
         connection.execute(
             "INSERT INTO cutover.accepted (run, table_name) VALUES (%s, %s) ON CONFLICT (run, table_name) DO NOTHING",
-            (run, found[0]),
+            (run, found),
         )
+
+
+def _table_named(connection: Connection, text: str) -> str | None:
+    """Return a table as the effects name it: so written, without quotes, or as SQL writes it."""
+    name = "SELECT nspname || '.' || relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE "
+    for which in ("nspname || '.' || relname = %s", "c.oid = to_regclass(%s)"):
+        try:
+            found = connection.execute((name + which).encode(), (text,)).fetchone()
+        except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported):
+            return None
+        if found is not None:
+            return str(found[0])
+    return None
 
 
 def accepted_tables(connection: Connection, run: UUID) -> set[str]:

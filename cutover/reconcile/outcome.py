@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 SHOWN = 20
@@ -126,13 +127,15 @@ class ApplyResult:
     def next_command(self) -> str:
         """The one command to run now."""
         if self.interrupted:
-            return f"cutover reconcile --apply {self.folder}"
+            return f"cutover reconcile --apply {quote(str(self.folder))}"
         if self.blocked:
-            tables = " ".join(f"--accept-effects {effect.table}" for effect in self.effects if not effect.accepted)
-            return f"cutover reconcile --apply {self.folder} {tables}"
+            tables = " ".join(
+                f"--accept-effects {quote(effect.table)}" for effect in self.effects if not effect.accepted
+            )
+            return f"cutover reconcile --apply {quote(str(self.folder))} {tables}"
         if any(left.reason != "conflict" for left in self.left) or self.rolled_back:
             return "cutover reconcile"
-        return f"cutover reconcile --verify {self.folder}"
+        return f"cutover reconcile --verify {quote(str(self.folder))}"
 
     def text(self) -> str:
         """For the terminal: what was done, what is left, who is affected, the one next command."""
@@ -227,10 +230,12 @@ class UndoResult:
     def next_command(self) -> str:
         """The one command to run now."""
         if self.interrupted:
-            return f"cutover reconcile --undo {self.folder}"
+            return f"cutover reconcile --undo {quote(str(self.folder))}"
         if self.blocked:
-            tables = " ".join(f"--accept-effects {effect.table}" for effect in self.effects if not effect.accepted)
-            return f"cutover reconcile --undo {self.folder} {tables}"
+            tables = " ".join(
+                f"--accept-effects {quote(effect.table)}" for effect in self.effects if not effect.accepted
+            )
+            return f"cutover reconcile --undo {quote(str(self.folder))} {tables}"
         return "cutover reconcile"
 
     def text(self) -> str:

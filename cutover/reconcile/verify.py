@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -86,7 +87,7 @@ class VerifyResult:
         if not self.problems:
             return "cutover done"
         if any(left.reason == "conflict" for left in self.left):
-            return f"cutover reconcile --bundle {self.folder}"
+            return f"cutover reconcile --bundle {quote(str(self.folder))}"
         return "cutover reconcile"
 
     def text(self) -> str:
@@ -226,7 +227,9 @@ def _applied(
         (run,),
     ).fetchone()
     if waiting and waiting[0]:
-        problems.append(f"{waiting[0]} components are not applied yet (cutover reconcile --apply {bundle.folder})")
+        problems.append(
+            f"{waiting[0]} components are not applied yet (cutover reconcile --apply {quote(str(bundle.folder))})"
+        )
     left = left_over(connection, run, "apply")
     if left:
         problems.append(f"{len(left)} rows could not be applied")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import threading
 import time
@@ -314,6 +315,27 @@ def test_in_a_deadlock_it_is_the_apply_that_gives_way(shop: Maker) -> None:
             thread.join()
     assert result.applied == 1
     assert failed == []
+
+
+@pytest.mark.parametrize("written", ["as told", '"Front Shop"."Orders 2"'])
+def test_effects_on_a_table_that_needs_quotes_are_accepted_as_they_are_told(
+    make_database: MakeDatabase, tmp_path: Path, written: str
+) -> None:
+    url = make_database(
+        """create schema "Front Shop"; create table "Front Shop"."Orders 2" (id int primary key, note text);
+           insert into "Front Shop"."Orders 2" values (1, 'a');"""
+        + TOUCH.replace("on orders", 'on "Front Shop"."Orders 2"')
+    )
+    maker = Maker(url, tmp_path)
+    bundle = maker.bundle([[maker.step("Front Shop.Orders 2", ("1", "a"), ("1", "b"))]])
+    blocked = apply_bundle(bundle, url, fence=fence())
+    words = shlex.split(blocked.next_command)
+    assert words[-2:] == ["--accept-effects", "Front Shop.Orders 2"]
+    accepted = words[-1] if written == "as told" else written
+    assert apply_bundle(bundle, url, fence=fence(), accept_effects=[accepted]).exit_code == 0
+    for wrong in ("Front Shop.Orders 3", "front shop", "x.y"):
+        with pytest.raises(CutoverError, match="no such table"):
+            apply_bundle(bundle, url, fence=fence(), accept_effects=[wrong])
 
 
 def test_an_autovacuum_of_the_state_is_waited_for(shop: Maker, postgres: Postgres) -> None:

@@ -69,7 +69,9 @@ def _merge(session: Session, plan: Plan, flags: Flags) -> int:
     return result.exit_code
 
 
-def _read_and_merge(session: Session, plan: Plan, flags: Flags, bundle: Path | None) -> ReconcileResult:
+def _read_and_merge(
+    session: Session, plan: Plan, flags: Flags, bundle: Path | None, *, reread: bool = False
+) -> ReconcileResult:
     from cutover.baseline import Baselines
     from cutover.reconcile.fromplan import options_from
     from cutover.reconcile.run import Request, Urls, reconcile
@@ -85,6 +87,7 @@ def _read_and_merge(session: Session, plan: Plan, flags: Flags, bundle: Path | N
         no_merge=flags.no_merge,
         prove=flags.prove,
         accept_inferred_deletes=flags.accept_inferred_deletes,
+        reread=reread,
         max_snapshot_age=_age(flags.max_snapshot_age),
         changed_at=plan.migration.changed_at,
     )
@@ -105,20 +108,29 @@ def _read_and_merge(session: Session, plan: Plan, flags: Flags, bundle: Path | N
 
 def _apply(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
     from cutover.fence.run import History
-    from cutover.reconcile.apply import apply_bundle
+    from cutover.reconcile.again import standing_for
+    from cutover.reconcile.apply import apply_bundle, fenced_since
     from cutover.reconcile.planner import is_url
 
     with session.open_ledger() as ledger:
         history = History(observation for _, observation in ledger.read())
 
+    url = database_url(plan, "new")
+
     def reread() -> Path:
+        if history.proven is not None:
+            since = fenced_since(history.proven)
+            standing = standing_for(folder, url, plan_hash=plan.hash(), since=since)
+            if standing is not None:
+                session.output.message(f"the bundle is older than the fence: {standing.folder} goes on in its place")
+                return standing.folder
         session.output.message("the bundle is older than the fence: old is read again")
-        return _read_and_merge(session, plan, replace(flags, bundle=None), folder).bundle
+        return _read_and_merge(session, plan, replace(flags, bundle=None), folder, reread=True).bundle
 
     base = _base(session, plan)
     result = apply_bundle(
         folder,
-        database_url(plan, "new"),
+        url,
         fence=history.proven,
         plan=plan,
         reread=reread,
@@ -132,11 +144,13 @@ def _apply(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
 
 
 def _undo(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
+    from cutover.reconcile.again import applied_for
     from cutover.reconcile.undo import undo_bundle
 
+    url = database_url(plan, "new")
     result = undo_bundle(
-        folder,
-        database_url(plan, "new"),
+        _told(session, folder, applied_for(folder, url)),
+        url,
         accept_effects=split_values(flags.accept_effects),
         progress=_writing(session),
     )
@@ -145,8 +159,10 @@ def _undo(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
 
 def _verify(session: Session, plan: Plan, folder: Path) -> int:
     from cutover.fence.run import History
+    from cutover.reconcile.again import made_for
     from cutover.reconcile.verify import verify_bundle
 
+    folder = _told(session, folder, next((bundle.folder for bundle in made_for(folder)), folder))
     with session.open_ledger() as ledger:
         history = History(observation for _, observation in ledger.read())
         result = verify_bundle(
@@ -160,6 +176,13 @@ def _verify(session: Session, plan: Plan, folder: Path) -> int:
             progress=_writing(session),
         )
     return _tell(session, plan, result.json(), result.text(), result.exit_code)
+
+
+def _told(session: Session, named: Path, folder: Path) -> Path:
+    """Say which bundle is meant when it is not the one that was named."""
+    if folder != named:
+        session.output.message(f"{named} is older than the fence: its apply made {folder}, and that one is meant")
+    return folder
 
 
 def _tell(session: Session, plan: Plan, form: dict[str, object], text: str, code: int) -> int:

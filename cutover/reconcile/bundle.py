@@ -119,6 +119,9 @@ class Meta:
         estimated: from ``--estimate``: never applied.
         old, new: the two databases; ``snapshot_at`` of old must be later than the fence.
         continues: the bundle whose decisions were read, if any.
+        reread: whether an apply made it in place of that one, which was older than the fence.
+        decisions: SHA-256 of the decisions that were read.
+        no_merge, prove, accept_inferred_deletes: how it was asked for: whatever goes on with it asks for the same.
         sequences: (sequence, last value in old, last value in new): what the apply advances.
         references: those that the plan declares; foreign keys are read from the target's own catalogue.
     """
@@ -135,6 +138,11 @@ class Meta:
     references: tuple[ForeignKey, ...] = ()
     estimated: bool = False
     continues: str = ""
+    reread: bool = False
+    decisions: str = ""
+    no_merge: bool = False
+    prove: bool = False
+    accept_inferred_deletes: bool = False
     format: int = FORMAT
     tool: str = __version__
 

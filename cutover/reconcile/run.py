@@ -18,6 +18,7 @@ from psycopg import sql
 from cutover.clock import Clock, SystemClock
 from cutover.errors import CutoverError
 from cutover.reconcile.accounting import account, conflict_rows, sums
+from cutover.reconcile.again import decisions_read
 from cutover.reconcile.applysql import seal_with_sql
 from cutover.reconcile.bundle import DatabaseMeta, MappedId, Meta, TableMeta
 from cutover.reconcile.bundlefile import MANIFEST, Bundle, BundleWriter, remove_tree
@@ -68,6 +69,7 @@ class Request:
             from what it had read.
         max_snapshot_age: new's snapshot must be younger when the bundle is done.
         estimate: how bad is it: counts, and no bundle.
+        reread: an apply asks for it, in place of ``bundle``.
         changed_at: when traffic began to move: tells an estimate something where no base is known.
     """
 
@@ -80,6 +82,7 @@ class Request:
     no_merge: bool = False
     prove: bool = False
     accept_inferred_deletes: bool = False
+    reread: bool = False
     max_snapshot_age: timedelta = timedelta(minutes=30)
     changed_at: datetime | None = None
 
@@ -133,7 +136,14 @@ def reconcile(
     """
     clock = clock or SystemClock()
     _refuse_one_for_two(urls)
-    lines, continues, left_over = _previous(request.bundle)
+    lines, previous, left_over = _previous(request.bundle)
+    if previous is not None:
+        request = replace(
+            request,
+            no_merge=request.no_merge or previous.no_merge,
+            prove=request.prove or previous.prove,
+            accept_inferred_deletes=request.accept_inferred_deletes or previous.accept_inferred_deletes,
+        )
     writer = BundleWriter.create(request.folder, clock.now())
     if left_over is not None:
         shutil.copyfile(left_over, writer.work / STORE)
@@ -163,7 +173,7 @@ def reconcile(
         )
         result = merge(schema, changes, lookup, rules, facts)
         summary = _summary(request, clock, writer, sources, schema, diffs, result, facts, settled)
-        meta = _meta(request, clock, writer, sources, schema, diffs, facts, continues)
+        meta = _meta(request, clock, writer, sources, schema, diffs, facts, previous)
     if not request.estimate:
         _write(writer, meta, summary, result, settled)
         seal_with_sql(writer)
@@ -197,15 +207,15 @@ def _leaving_nothing(folder: Path) -> Iterator[None]:
         remove_tree(folder)
 
 
-def _previous(folder: Path | None) -> tuple[tuple[Line, ...], str, Path | None]:
+def _previous(folder: Path | None) -> tuple[tuple[Line, ...], Meta | None, Path | None]:
     """Read a bundle to go on with: its decisions, or what an interrupted run had read."""
     if folder is None:
-        return (), "", None
+        return (), None, None
     left_over = folder / "work" / STORE
     if folder.is_dir() and not (folder / MANIFEST).exists() and left_over.exists():
-        return (), "", left_over
+        return (), None, left_over
     bundle = Bundle(folder)
-    return read_decisions(folder), bundle.meta.bundle, None
+    return read_decisions(folder), bundle.meta, None
 
 
 def facts_of(sources: Sources, schema: Schema, diffs: list[TableDiff]) -> Facts:
@@ -329,7 +339,7 @@ def _meta(
     schema: Schema,
     diffs: list[TableDiff],
     facts: Facts,
-    continues: str,
+    previous: Meta | None,
 ) -> Meta:
     kinds = {kind.value for kind in facts.base.values()} or {"none"}
     used = {side: _used(sources, schema, side) for side in (Side.OLD, Side.NEW)}
@@ -350,7 +360,12 @@ def _meta(
         references=tuple(key for table in schema.tables.values() for key in table.foreign_keys if key.declared),
         # without any base nothing is known, only estimated: never an apply
         estimated=set(facts.base.values()) == {BaseKind.NONE},
-        continues=continues,
+        continues="" if previous is None else previous.bundle,
+        reread=request.reread,
+        decisions="" if request.bundle is None or previous is None else decisions_read(request.bundle),
+        no_merge=request.no_merge,
+        prove=request.prove,
+        accept_inferred_deletes=request.accept_inferred_deletes,
     )
 
 

@@ -459,6 +459,31 @@ def test_a_watermark_taken_too_late_is_contradicted(
     assert caught.value.exit_code == 4
 
 
+@pytest.mark.parametrize("small", [0, 2 << 20])
+def test_rows_that_new_never_deleted_contradict_a_watermark_too(
+    restored: Sides, tmp_path: Path, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cutover.reconcile.xmindiff._SMALL", small)
+    monkeypatch.setattr("cutover.reconcile.lineage._TOLD_WITHIN", 1.0)
+    go_on(restored.old, "insert into plain select from generate_series(1, 3)")
+    marks = Watermarks(old=mark(restored.old), new=mark(restored.new))
+    with (
+        pytest.raises(CutoverError, match=r"plain: 3 rows .* missing on new, and new has deleted 0 there") as caught,
+        reading(restored.old, restored.new, None, tmp_path, watermarks=marks),
+    ):
+        pass
+    assert caught.value.exit_code == 4
+
+
+def test_a_row_deleted_by_a_session_that_idles_is_counted_in_time(restored: Sides, tmp_path: Path) -> None:
+    marks = Watermarks(old=mark(restored.old), new=mark(restored.new))
+    with psycopg.connect(restored.new, autocommit=True) as app:
+        app.execute("delete from plain where id = 5")
+        app.execute("delete from plain where id = 6")
+        with reading(restored.old, restored.new, None, tmp_path, watermarks=marks) as read:
+            assert read.of("plain").new.delete == 2
+
+
 def test_the_check_of_the_slow_diff_itself(restored: Sides, tmp_path: Path) -> None:
     go_on(restored.old, OLD)
     go_on(restored.new, NEW)

@@ -50,8 +50,8 @@ def run(session: Session, *, once: bool, until_done: bool, timeout: str | None, 
     Raises:
         CutoverError: the options contradict each other.
     """
-    if once and (until_done or timeout):
-        raise CutoverError("--once goes neither with --until-done nor with --timeout", "leave one of them out")
+    if once and until_done:
+        raise CutoverError("--once does not go with --until-done", "leave one of them out")
     limit = _limit(timeout)
     for path in filter(None, (files.html, files.metrics)):
         if not path.parent.is_dir():

@@ -96,6 +96,12 @@ def test_a_usage_error_is_exit_2_in_both_forms(tmp_path: Path, words: tuple[str,
     assert cutover(*words, json=False).code == 2
 
 
+def test_one_round_may_have_a_timeout(tmp_path: Path) -> None:
+    result = tool(tmp_path, NAME + NOWHERE)("watch", "--once", "--timeout", "1m")
+    assert result.code in {3, 4}, result
+    assert result.json["command"] == "watch"
+
+
 def test_a_name_that_cannot_be_resolved_is_inconclusive(tmp_path: Path) -> None:
     result = tool(tmp_path, NAME + NOWHERE)("preflight")
     assert result.code == 4

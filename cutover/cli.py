@@ -73,7 +73,10 @@ def subcommand(*, example: str) -> Callable[[Command], Command]:
 
         def run(**options: object) -> int:
             session = _session(**{name: options.pop(name) for name in shared})  # type: ignore[arg-type]
-            return function(session, **options)
+            try:
+                return function(session, **options)
+            except KeyboardInterrupt:  # beyond this, typer makes a bare 130 of it
+                return _interrupted()
 
         run.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
         run.__annotations__ = {x.name: x.annotation for x in parameters}
@@ -327,7 +330,7 @@ def main() -> NoReturn:
         _say_error(error.message, error.hint, error.exit_code)
         code = error.exit_code
     except KeyboardInterrupt:
-        code = 130
+        code = _interrupted()
     except BrokenPipeError:
         code = _reader_gone()
     except SystemExit as ended:
@@ -337,6 +340,14 @@ def main() -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is told in one line, with its own code
         code = _unexpected(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted() -> int:
+    """Say so, for commands that were not far enough to say more: 130 without a word looks like a crash."""
+    from cutover.output import Output
+
+    Output().message("cutover: interrupted", verbosity=-9)
+    return 130
 
 
 def _reader_gone() -> int:

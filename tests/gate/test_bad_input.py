@@ -146,6 +146,16 @@ def test_an_interrupted_watch_says_where_things_stand(world: World, number: sign
     assert cutover("status").code in {3, 4}
 
 
+def test_an_interruption_before_anything_was_seen_is_one_line() -> None:
+    code = (
+        "import sys; sys.argv = ['cutover', 'checks']; from cutover import cli; from cutover.commands import explain\n"
+        "def interrupted(session): raise KeyboardInterrupt\n"
+        "explain.run_checks_list = interrupted; cli.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "cutover: interrupted\n")
+
+
 def test_two_watchers_on_one_ledger_do_not_corrupt_it(world: World) -> None:
     cutover = Cutover(world.plan(), world.environment)
     both = [cutover.start("watch", "--timeout", "6s", "--until-done") for _ in range(2)]

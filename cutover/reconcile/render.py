@@ -11,6 +11,8 @@ from cutover.reconcile.model import Decision
 from cutover.reconcile.summary import Summary, worst
 
 _SHOWN = 10
+_SENTENCE = 400
+"""What the tool says itself ends in what to do: that is not cut off, however long a table's name."""
 _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
 _HOSTILE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _SAID = {
@@ -45,7 +47,7 @@ def render_text(summary: Summary, *, color: bool = False) -> str:
         lines = [f"Worst conflicts ({min(len(conflicts), _SHOWN)} of {count}):"]
         for each in worst(conflicts, _SHOWN):
             because = f" (because of {safe(', '.join(each.because_of), 80)})" if each.because_of else ""
-            lines.append(f"  {safe(each.label, 60)}: {each.reason}: {safe(each.message)}{because}")
+            lines.append(f"  {safe(each.label, 60)}: {each.reason}: {safe(each.message, _SENTENCE)}{because}")
         blocks.append("\n".join(lines))
     blocks.extend(_lists(summary))
     bundle = f"Bundle: {summary.bundle}\n" if summary.bundle else ""
@@ -100,12 +102,12 @@ def _lists(summary: Summary) -> list[str]:
     blocks = []
     for title, lines in (
         ("Could not be seen", summary.unseen),
-        ("May hold re-keyed ids", summary.warnings),
+        ("Worth a look", summary.warnings),
         ("Not compared and not counted", [f"{name}: {why}" for name, why in summary.left_out.items()]),
         ("Notes", summary.notes),
     ):
         if lines:
-            shown = [f"  {safe(line)}" for line in list(lines)[:_SHOWN]]
+            shown = [f"  {safe(line, _SENTENCE)}" for line in list(lines)[:_SHOWN]]
             more = [f"  and {len(lines) - _SHOWN} more (report.html)"] if len(lines) > _SHOWN else []
             blocks.append("\n".join([f"{title}:", *shown, *more]))
     for each in summary.owners:

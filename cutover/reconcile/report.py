@@ -52,7 +52,7 @@ def render_html(summary: Summary, result: MergeResult) -> Iterator[str]:
     yield from _effects(result)
     yield from _owners(summary)
     yield from _list("Could not be seen", summary.unseen)
-    yield from _list("Text that may hold re-keyed ids", summary.warnings)
+    yield from _list("Worth a look", summary.warnings)
     yield from _list("Not compared and not counted", [f"{name}: {why}" for name, why in summary.left_out.items()])
     yield from _list("Notes", summary.notes)
     yield "</body></html>\n"

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -244,3 +245,10 @@ def test_the_json_has_the_contract_s_fields(urls: Urls, tmp_path: Path) -> None:
     assert users["skipped"] == 1
     assert json.loads((result.bundle / "summary.json").read_text()) == found
     shutil.rmtree(result.bundle)
+
+
+def test_what_to_do_about_a_warning_is_not_cut_off(urls: Urls, tmp_path: Path) -> None:
+    result = reconcile(OPTIONS, urls, Request(folder=tmp_path))
+    warning = f"public.{'t' * 60}: 2 inserted row(s) are equal: {'...' * 40} take a later base"
+    text = render_text(replace(result.summary, warnings=(warning,)))
+    assert f"Worth a look:\n  {warning}\n" in text

@@ -72,8 +72,8 @@ class CrossRow:
         if not before.writes and not _held_by_new(before):
             return False
         conflict = before.conflict(why.reason, why.message, because_of=why.because_of, columns=why.columns)
-        # a keyless row has no name to keep: its key would be all of it, its NULLs included
-        theirs = why.new_key if before.table.key else None
+        # Where new has a row of this very key, that one is compared and hashed; and a keyless row has no name to keep.
+        theirs = why.new_key if before.table.key and before.pre is None else None
         self._judged[position] = replace(conflict, new_key=theirs or before.new_key)
         return True
 

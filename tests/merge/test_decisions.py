@@ -147,6 +147,21 @@ def test_what_a_constraint_forbids_stays_a_conflict(tmp_path: Path) -> None:
     assert "was tried" in text
 
 
+def test_what_a_constraint_forbids_can_still_be_decided_for_new(tmp_path: Path) -> None:
+    """The unique value stands in another row of new than the one that the file shows and hashes."""
+    users = table("users", "id:bigint! email:text", unique=[["email"]])
+    new: Dicts = {"users": [{"id": 5, "email": "y"}, {"id": 6, "email": "x"}]}
+    memory = Memory.of([users], {}, {"users": [{"id": 5, "email": "x"}]}, new)
+    found, _, text = again(memory, tmp_path, {'take = ""': 'take = "old"'})
+    assert found.decisions() == {"users 5": "conflict:unique"}
+    assert "new_key" not in text
+    text = text.replace('take = ""\nsame = false\ndiscard = false', 'take = "new"\nsame = false\ndiscard = true')
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    settled = settle(read_decisions(tmp_path), memory.schema, memory.changes(), memory, tmp_path)
+    assert settled.stale == frozenset()
+    assert memory.merge(decisions=settled.decided).decisions() == {"users 5": "skipped"}
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [

@@ -35,23 +35,32 @@ Say = Callable[[str], None]
 
 
 class Baselines:
-    """The baselines that the ledger holds, from its observations in order."""
+    """The baselines that the ledger holds, from its observations in order.
+
+    A dump taken later is a new baseline, and the base only when new was recorded after it: nobody knows that it was
+    restored, and what old wrote before a watermark that is too late is taken for base and lost. One that is too early
+    only makes more rows be judged by value.
+    """
 
     def __init__(self, observations: Iterable[Observation] = ()) -> None:
         self.old: BaselineTaken | None = None
         self.new: BaselineTaken | None = None
+        self._base: tuple[BaselineTaken, BaselineTaken | None] | None = None
         for observation in observations:
             if isinstance(observation, BaselineTaken):
                 if observation.side == "old":
                     self.old, self.new = observation, None
+                    self._base = self._base or (observation, None)
                 else:
                     self.new = observation
+                    self._base = self._base if self.old is None else (self.old, observation)
 
     def watermarks(self) -> Watermarks | None:
         """Return what ``reconcile`` reads instead of a base; None when there is no baseline."""
-        if self.old is None:
+        if self._base is None:
             return None
-        return Watermarks(old=_watermark(self.old), new=None if self.new is None else _watermark(self.new))
+        old, new = self._base
+        return Watermarks(old=_watermark(old), new=None if new is None else _watermark(new))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +158,11 @@ def baseline(
     if known.old is None or dump is not None:
         old = _record(Side.OLD, old_url, database, clock, dump=dump, jobs=jobs, say=say, pg_dump=pg_dump)
         append([old])
+        if known.old is not None:
+            notes.append(
+                f"reconcile goes on with the baseline of {known.old.at:%Y-%m-%d %H:%M:%S} UTC until this dump is"
+                " restored and cutover baseline has recorded new"
+            )
         if not old.counters.system_identifier:
             notes.append(
                 "old's system identifier may not be read by this role: reconcile will hash instead of trusting this"
@@ -166,9 +180,25 @@ def baseline(
         if new is not None and dump is not None:
             new = None
             notes.append("new is not recorded together with a new dump: restore it first, then run cutover baseline")
+        behind = _behind(new, old or known.old)
+        if behind:
+            new = None
+            notes.append(f"new is not recorded: {behind}: it is no copy of that baseline; restore its dump first")
         if new is not None:
             append([new])
     return BaselineResult(old=old, new=new, dump=str(dump or ""), notes=tuple(notes))
+
+
+def _behind(new: BaselineTaken | None, old: BaselineTaken | None) -> str:
+    """Say why new cannot be the copy of a baseline: a restore brings sequences to where they stood, or further."""
+    if new is None or old is None:
+        return ""
+    reached = {each.sequence: each.last_value for each in new.sequences}
+    for each in old.sequences:
+        here = reached.get(each.sequence, each.last_value)
+        if each.last_value is not None and (here is None or here < each.last_value):
+            return f"sequence {each.sequence} stands at {here or 0}, and at {each.last_value} in old's baseline"
+    return ""
 
 
 def _record_new(url: str, database: Database, clock: Clock, say: Say) -> tuple[BaselineTaken | None, str]:

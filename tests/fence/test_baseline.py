@@ -113,6 +113,40 @@ def test_new_is_not_recorded_once_users_wrote(pair: tuple[str, str]) -> None:
     assert "several transactions" in result.notes[0]
 
 
+def test_a_later_dump_is_no_base_before_it_was_restored(pair: tuple[str, str], tmp_path: Path) -> None:
+    """What old wrote before a watermark that is later than the copy would be taken for base, and be lost."""
+    old, new = pair
+    book = Book()
+    first = book.take(old, new)
+    assert first.old is not None
+    execute(new, SQL)
+    copied = book.take(old, new)
+    assert copied.new is not None
+    execute(old, "insert into t (v) values (51)")
+    later = book.take(old, new, dump=tmp_path / "later")
+    assert later.old is not None
+    assert "until this dump is restored" in later.notes[0]
+
+    def base() -> tuple[int, int]:
+        marks = Baselines(book.seen).watermarks()
+        assert marks is not None
+        assert marks.new is not None
+        return marks.old.snapshot_xmin, marks.new.snapshot_xmin
+
+    kept = (int(first.old.snapshot.split(":")[0]), int(copied.new.snapshot.split(":")[0]))
+    assert base() == kept
+    # New is still the first copy: its sequence never reached what the later baseline has seen.
+    again = book.take(old, new)
+    assert again.new is None
+    assert any("public.t_id_seq stands at 50, and at 51" in note for note in again.notes)
+    assert base() == kept
+    execute(new, "drop table t")
+    execute(new, SQL.replace("50", "51"))
+    restored = book.take(old, new)
+    assert restored.new is not None
+    assert base() == (int(later.old.snapshot.split(":")[0]), int(restored.new.snapshot.split(":")[0]))
+
+
 def test_a_standby_is_refused(tmp_path: Path) -> None:
     with Postgres({"wal_level": "replica"}) as primary:
         primary.create_database("shop", sql=SQL)

@@ -70,19 +70,30 @@ class BaselineResult:
     Attributes:
         old, new: the records of this run; None where nothing was recorded.
         notes: one line each, why something was not, and what follows.
+        late: nothing was recorded: new is a copy already, and no longer the same.
     """
 
     old: BaselineTaken | None
     new: BaselineTaken | None
     dump: str = ""
     notes: tuple[str, ...] = ()
+    late: bool = False
 
-    verdict = "recorded"
-    exit_code = 0
+    @property
+    def verdict(self) -> str:
+        """``recorded``, or ``inconclusive`` when it came too late to be a base."""
+        return "inconclusive" if self.late else "recorded"
+
+    @property
+    def exit_code(self) -> int:
+        """0 or 4."""
+        return 4 if self.late else 0
 
     @property
     def next_command(self) -> str:
         """The one command to run now."""
+        if self.late:
+            return "cutover reconcile, with [database] base = what new was made of"
         if self.new is not None:
             return "cutover preflight"
         if self.dump:
@@ -91,7 +102,7 @@ class BaselineResult:
 
     def text(self) -> str:
         """For the terminal."""
-        lines = ["baseline   RECORDED (0)"]
+        lines = [f"baseline   {self.verdict.upper()} ({self.exit_code})"]
         for side in (self.old, self.new):
             if side is not None:
                 lines.append(
@@ -155,7 +166,10 @@ def baseline(
         raise CutoverError(f"--dump {dump}: is there already", "name a folder that does not exist yet")
     notes: list[str] = []
     old: BaselineTaken | None = None
-    if known.old is None or dump is not None:
+    late = ""
+    if known.old is None and dump is None and new_url is not None:
+        late = _late(old_url, new_url, database, clock, say)
+    if not late and (known.old is None or dump is not None):
         old = _record(Side.OLD, old_url, database, clock, dump=dump, jobs=jobs, say=say, pg_dump=pg_dump)
         append([old])
         if known.old is not None:
@@ -167,7 +181,7 @@ def baseline(
             notes.append(
                 "old's system identifier may not be read by this role: reconcile will hash instead of trusting this"
             )
-    else:
+    elif known.old is not None:
         notes.append(
             f"old's baseline of {known.old.at:%Y-%m-%d %H:%M:%S} UTC stands: one taken now would be later than the copy"
             " (a new copy: --dump FILE, or another --ledger)"
@@ -180,13 +194,42 @@ def baseline(
         if new is not None and dump is not None:
             new = None
             notes.append("new is not recorded together with a new dump: restore it first, then run cutover baseline")
+        if late:
+            new = None
+            notes.append(late)
         behind = _behind(new, old or known.old)
         if behind:
             new = None
             notes.append(f"new is not recorded: {behind}: it is no copy of that baseline; restore its dump first")
         if new is not None:
             append([new])
-    return BaselineResult(old=old, new=new, dump=str(dump or ""), notes=tuple(notes))
+    return BaselineResult(old=old, new=new, dump=str(dump or ""), notes=tuple(notes), late=bool(late))
+
+
+def _late(old_url: str, new_url: str, database: Database, clock: Clock, say: Say) -> str:
+    """Say why a first baseline would come after the copy: new holds rows already, and no longer those of old."""
+    old, new = connect(Side.OLD, old_url), connect(Side.NEW, new_url)
+    try:
+        mine = {each.table for each in read_counters(old, "old", database, clock).tables}
+        for each in read_counters(new, "new", database, clock).tables:
+            if each.table not in mine:
+                continue
+            say(f"looking whether {each.table} is the same on both sides")
+            query = sql.SQL("SELECT count(*), coalesce(sum(hashtextextended((t.*)::text, 0)), 0) FROM {} t").format(
+                sql.Identifier(*each.table.split(".", 1))
+            )
+            there = new.execute(query).fetchone()
+            if there and there[0] and there != old.execute(query).fetchone():
+                return (
+                    f"old is not recorded: {each.table} of new holds rows already, and not those of old: a baseline"
+                    " taken now would be later than the copy, and what old wrote in between would be taken for base"
+                )
+    except psycopg.Error as error:
+        raise explain(Side.NEW, new_url, error) from None
+    finally:
+        old.close()
+        new.close()
+    return ""
 
 
 def _behind(new: BaselineTaken | None, old: BaselineTaken | None) -> str:

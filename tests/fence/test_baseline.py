@@ -147,6 +147,18 @@ def test_a_later_dump_is_no_base_before_it_was_restored(pair: tuple[str, str], t
     assert base() == (int(later.old.snapshot.split(":")[0]), int(restored.new.snapshot.split(":")[0]))
 
 
+def test_a_first_baseline_after_the_split_is_none(pair: tuple[str, str]) -> None:
+    old, new = pair
+    execute(new, SQL)
+    execute(old, "insert into t (v) values (51)")
+    execute(new, "insert into t (v) values (-51)")
+    book = Book()
+    result = book.take(old, new)
+    assert (result.verdict, result.exit_code, result.old, result.new) == ("inconclusive", 4, None, None)
+    assert "later than the copy" in result.text()
+    assert Baselines(book.seen).watermarks() is None
+
+
 def test_a_standby_is_refused(tmp_path: Path) -> None:
     with Postgres({"wal_level": "replica"}) as primary:
         primary.create_database("shop", sql=SQL)

@@ -183,6 +183,10 @@ def _judge(context: Context, start: Judged) -> Judged:
     if _without_base(context, change):
         if change.old == change.new:
             return replace(start, decision=Decision.ALREADY_PRESENT)
+        decided = _decided(context, start)
+        asked = decided is not None and decided.choice in (Choice.OLD, Choice.COLUMNS)
+        if asked and change.new is not None and context.facts.kind(change.table) is not BaseKind.NONE:
+            return _said_without_base(context, start, change.new)
         if context.facts.kind(change.table) is BaseKind.INFERRED and change.old is not None and change.new is not None:
             message = "both sides hold another value than the restore wrote, and base is only inferred"
             return start.conflict("inferred_both_touched", message)
@@ -194,6 +198,14 @@ def _judge(context: Context, start: Judged) -> Judged:
     if change.new is None:
         return _updated_but_gone(context, start, change.base)
     return _updated(context, start, change.base, change.new)
+
+
+def _said_without_base(context: Context, start: Judged, new: Row) -> Judged:
+    """Do what a person says about a row of which base is not known."""
+    if start.change.old is not None:
+        return _both_inserted(context, start, new, start.change.old)
+    rules = ("decision: take old",)
+    return replace(start, post=None, writes=True, alive=False, outcome="overwritten", rules=rules, reason="rule")
 
 
 def _decided(context: Context, start: Judged) -> Decided | None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from datetime import datetime
 
 from psycopg import sql
 
 from cutover.errors import CutoverError
+from cutover.reconcile import counts
 from cutover.reconcile.model import Schema, Side, Table
 from cutover.reconcile.source import Sources
 from cutover.reconcile.spill import ChangeKind, TableDiff
+from cutover.reconcile.watermark import Watermark
 from cutover.reconcile.xmin import XminBase, restored_by
 
 _ENOUGH = 200
 _SAMPLE = 1000
 _TABLES = 30
-_TOLD_WITHIN = 11.0
-"""Seconds: a session that idles tells its counts within 10 s (PGSTAT_IDLE_INTERVAL of PostgreSQL's ``pgstat.c``)."""
 
 
 def prove_lineage(sources: Sources, schema: Schema, diffs: Iterable[TableDiff]) -> None:
@@ -34,7 +33,7 @@ def prove_lineage(sources: Sources, schema: Schema, diffs: Iterable[TableDiff]) 
     """
     diffs = list(diffs)
     if isinstance(sources.base, XminBase) and sources.base.old_mark is not None:
-        _never_deleted(sources, sources.base.old_mark.taken_at, diffs)
+        _never_deleted(sources, sources.base.old_mark, diffs)
     # where a column's type is another one on new, its text differs in rows that nobody touched
     known = [diff for diff in diffs if diff.base_from == "rows" and not diff.table.columns_retyped]
     if not known:
@@ -46,15 +45,17 @@ def prove_lineage(sources: Sources, schema: Schema, diffs: Iterable[TableDiff]) 
             _untouched_yet_different(sources, schema.tables[diff.table.name], diff)
 
 
-def _never_deleted(sources: Sources, taken_at: datetime, diffs: Iterable[TableDiff]) -> None:
+def _never_deleted(sources: Sources, mark: Watermark, diffs: Iterable[TableDiff]) -> None:
     """Refuse a watermark that is later than the copy: what old wrote in between would pass for deleted by new."""
     for diff in diffs:
         raw = sources.raw(Side.NEW, diff.table.name)
         if diff.base_from != "watermark" or not diff.new.delete or raw is None or raw.foreign_leaves:
             continue
-        leaves = [leaf.oid for leaf in raw.leaves]
-        until = time.monotonic() + _TOLD_WITHIN
-        while (counted := _deletes_counted(sources, leaves, taken_at)) is not None and counted < diff.new.delete:
+        until = time.monotonic() + counts.TOLD_WITHIN
+        while True:
+            counted = counts.counted(sources.new, raw, counts.GONE_KEYS, mark)
+            if counted is None or counted >= diff.new.delete:
+                break
             if time.monotonic() >= until:
                 raise CutoverError(
                     f"{diff.table.name}: {diff.new.delete} rows that are older than the watermark are missing on new,"
@@ -63,23 +64,6 @@ def _never_deleted(sources: Sources, taken_at: datetime, diffs: Iterable[TableDi
                     exit_code=4,
                 )
             time.sleep(0.5)
-
-
-def _deletes_counted(sources: Sources, leaves: list[int], taken_at: datetime) -> int | None:
-    """Return how many rows new can have deleted at most: a changed key is an update that cannot be HOT.
-
-    None where the counts do not go back to the watermark: they are off, or were lost with a reset or a crash.
-    """
-    sources.new.rows(sql.SQL("SELECT pg_stat_clear_snapshot()"))
-    rows = sources.new.rows(
-        sql.SQL(
-            "SELECT CASE WHEN current_setting('track_counts')::bool AND pg_postmaster_start_time() < {taken}"
-            " AND coalesce(stats_reset < {taken}, true) THEN (SELECT coalesce(sum(n_tup_del + n_tup_upd"
-            " - n_tup_hot_upd), 0) FROM pg_stat_all_tables WHERE relid::int8 = ANY ({leaves}::int8[])) END"
-            " FROM pg_stat_database WHERE datname = current_database()"
-        ).format(taken=sql.Literal(taken_at), leaves=sql.Literal(leaves))
-    )
-    return int(rows[0][0]) if rows and rows[0][0] is not None else None
 
 
 def _mostly_equal(diffs: Iterable[TableDiff]) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from psycopg import sql
 
 from cutover.errors import CutoverError
+from cutover.reconcile import counts
 from cutover.reconcile.catalogue import RawTable
 from cutover.reconcile.judge import Judge, Tallies
 from cutover.reconcile.marked import BASE, MarkedReader
@@ -33,6 +35,8 @@ _SAMPLE = 500
 _BATCH = 5000
 _BATCHED_KEYS = 20_000
 _SMALL = 2 << 20
+_MOST_UNSURE = 10_000
+"""Rows of a table; more of them are no list for a person."""
 
 
 class XminPlan(NamedTuple):
@@ -42,6 +46,7 @@ class XminPlan(NamedTuple):
         old, new: what is read of each leaf.
         trusted: the conditions under which rows of old's and new's leaves are base's own, where the ids of both
             sides are trusted: such rows are not hashed.
+        new_known: it is known of every leaf of new which rows are base's own.
     """
 
     base: XminBase
@@ -49,6 +54,7 @@ class XminPlan(NamedTuple):
     new: list[Expressions]
     trusted: tuple[list[sql.Composable], list[sql.Composable]] | None
     reason: str
+    new_known: bool
 
 
 def plan_by_xmin(sources: Sources, table: Table, plan: ScanPlan, base: XminBase, *, prove: bool) -> XminPlan | str:
@@ -92,7 +98,7 @@ def plan_by_xmin(sources: Sources, table: Table, plan: ScanPlan, base: XminBase,
         reason = "no base is given: new's restore tells which of its rows are base's own"
     else:
         reason = "a watermark is given; rows are hashed as well" + (" (--prove)" if prove else "")
-    return XminPlan(base, old, new, trusted, reason)
+    return XminPlan(base, old, new, trusted, reason, len(known) == len(new_conditions))
 
 
 def _flag(condition: sql.Composable, yes: int, no: int) -> sql.Composable:
@@ -178,6 +184,9 @@ class _XminJudge:
         self._waiting: list[Candidates] = []
         self._oldest_change: int | None = None
         self._sequence = self._last_value(sources)
+        self._sources = sources
+        self._unsure: list[tuple[Key, Row | None]] = []
+        self._deleted = 0
 
     def _last_value(self, sources: Sources) -> int | None:
         if not self._table.generated_key:
@@ -219,6 +228,7 @@ class _XminJudge:
                     old_is_base &= ages > self._oldest_change
             self._judge(found, np.stack([old_is_base, found.second[:, 1] == 1], axis=1))
         self._waiting.clear()
+        self._settle_unsure()
         self._tallies.flush()
 
     def _judge(self, found: Candidates, is_base: npt.NDArray[np.bool_]) -> None:
@@ -251,15 +261,71 @@ class _XminJudge:
             self._tallies.new_changed(key, ChangeKind.DELETE if new is None else ChangeKind.UPDATE)
         elif new_is_base:
             change = Change(table=self._table.name, key=key, base=new, old=old, new=new)
+            self._deleted += old is None
             self._tallies.old_changed(change, ChangeKind.DELETE if old is None else ChangeKind.UPDATE)
         elif old is None:
-            self._tallies.new_changed(key, ChangeKind.INSERT)
+            self._only_on_new(key, new)
         else:
             known = self._is_surely_new(key)
             change = Change(table=self._table.name, key=key, base=None, old=old, new=new, base_known=known)
             self._tallies.old_changed(change, ChangeKind.INSERT if new is None or known else ChangeKind.UPDATE)
             if new is not None:
                 self._tallies.new_changed(key, ChangeKind.INSERT if known else ChangeKind.UPDATE)
+
+    def _only_on_new(self, key: Key, new: Row | None) -> None:
+        """Take a row that new wrote and old lacks: new inserted it, or old deleted what new has updated since."""
+        if self._how.base.inferred or self._is_surely_new(key):
+            self._tallies.new_changed(key, ChangeKind.INSERT)
+        elif self._sequence is not None:
+            self._deleted_on_old(key, new)
+        elif self._nothing_deleted:
+            self._tallies.new_changed(key, ChangeKind.INSERT)
+        elif len(self._unsure) < _MOST_UNSURE:
+            self._unsure.append((key, new))
+        else:
+            raise CutoverError(
+                f"{self._table.name}: more than {_MOST_UNSURE} rows are on new only, and nothing tells those that new"
+                " inserted from those that old deleted and new updated",
+                "give a base (URL or dump) for this comparison",
+                exit_code=4,
+            )
+
+    @cached_property
+    def _nothing_deleted(self) -> bool:
+        """Whether old's counters say that it deleted nothing since the watermark, or new's that it updated nothing."""
+        counts.wait_until_told((self._sources.old, self._sources.new))
+        mark, theirs = self._how.base.old_mark, self._how.base.new_mark
+        raw = _raw(self._sources, Side.NEW, self._table)
+        if self._old_deletes() == 0:
+            return True
+        if mark is None or not self._how.new_known:
+            return False
+        updated = counts.counted(self._sources.new, raw, counts.UPDATED, theirs or mark)
+        return updated is not None and updated == (0 if theirs is None else counts.counted_at(theirs, raw, 1))
+
+    def _old_deletes(self) -> int | None:
+        """Return how many rows old has deleted since the watermark by its counters, None if they do not tell."""
+        mark, raw = self._how.base.old_mark, _raw(self._sources, Side.OLD, self._table)
+        now = None if mark is None else counts.counted(self._sources.old, raw, counts.DELETED, mark)
+        before = 0 if mark is None else counts.counted_at(mark, raw, 2)
+        return None if now is None or now < before else now - before
+
+    def _settle_unsure(self) -> None:
+        """Decide when all deletes that are sure are known: old has made no other one, or perhaps these."""
+        if not self._unsure:
+            return
+        deleted = self._old_deletes()
+        for key, new in self._unsure:
+            if deleted is not None and deleted <= self._deleted:
+                self._tallies.new_changed(key, ChangeKind.INSERT)
+            else:
+                self._deleted_on_old(key, new)
+        self._unsure.clear()
+
+    def _deleted_on_old(self, key: Key, new: Row | None) -> None:
+        change = Change(table=self._table.name, key=key, base=new, old=None, new=new, base_known=False)
+        self._tallies.old_changed(change, ChangeKind.DELETE)
+        self._tallies.new_changed(key, ChangeKind.UPDATE)
 
     def _is_surely_new(self, key: Key) -> bool:
         """A generated key above the sequence's value in base cannot have existed in base."""
@@ -294,12 +360,21 @@ class _MarkedJudge(_XminJudge):
             return
         old_there, new_there = found.there[:, 0], found.there[:, 1]
         is_base = found.there & (found.first == BASE)
-        # A base row of old that new has newer or lacks, or one that only new has: nothing of old's doing.
-        only_new = is_base[:, 0] | ~old_there & new_there & ~is_base[:, 1]
+        # A base row of old that new has newer or lacks, or one that only new can have had: nothing of old's doing.
+        only_new = is_base[:, 0]
+        fresh = ~old_there & new_there & ~is_base[:, 1]
+        if fresh.any():
+            only_new |= fresh & self._surely_inserted(found)
         self._judge(_where(found, ~only_new), is_base[~only_new])
         rest = _where(found, only_new)
         for start in range(0, len(rest.key), _BATCHED_KEYS):
             self._changed_by_new(rest.part(start, start + _BATCHED_KEYS))
+
+    def _surely_inserted(self, found: Candidates) -> npt.NDArray[np.bool_]:
+        """Tell which rows that only new has need no other look: old cannot have deleted them."""
+        if self._sequence is not None and self._integer:
+            return np.asarray(found.key.astype(np.int64) > self._sequence)
+        return np.full(len(found.key), self._sequence is None and self._nothing_deleted)
 
     def _changed_by_new(self, found: Candidates) -> None:
         both = found.there[:, 0] & found.there[:, 1]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cutover.errors import CutoverError
 from cutover.reconcile.decisions import FILE, Line, Settled, quote, read_decisions, settle, write_decisions
+from cutover.reconcile.model import Change
 from cutover.reconcile.policy import Rules
 from tests.merge.memory import Dicts, Memory, Outcome, refers, table
 
@@ -17,6 +19,13 @@ T = table("t", "id:bigint! a:text b:text c:text", together=[["b", "c"]])
 BASE: Dicts = {"t": [{"id": 1, "a": "base", "b": "x"}]}
 OLD: Dicts = {"t": [{"id": 1, "a": "old", "b": "x"}]}
 NEW: Dicts = {"t": [{"id": 1, "a": "new", "b": "y"}]}
+
+
+class Baseless(Memory):
+    """Of no row is it known what base was."""
+
+    def changes(self) -> list[Change]:
+        return [replace(x, base=None if x.old else x.new, base_known=False) for x in super().changes()]
 
 
 def again(
@@ -254,3 +263,12 @@ def test_a_decision_on_identical_rows_without_key_is_about_all_of_them(
     assert [f"{each.decision.value} {each.copies}" for each in found.result.judged] == decisions
     assert len(found.apply()["log"]) == left
     assert "[[conflict]]" not in text
+
+
+@pytest.mark.parametrize("old", [OLD, {"t": []}], ids=["both hold it", "old lacks it"])
+def test_a_person_decides_where_base_is_not_known(tmp_path: Path, old: Dicts) -> None:
+    memory = Baseless.of([T], BASE, old, NEW)
+    assert memory.merge().decisions() == {"t 1": "conflict:no_base"}
+    found, _, text = again(memory, tmp_path, {'take = ""': 'take = "old"'})
+    assert "[[conflict]]" not in text
+    assert found.apply()["t"] == [{**x, "c": None, "id": "1"} for x in old["t"]]

@@ -30,6 +30,12 @@ from cutover.reconcile.model import Side, TableName
 from cutover.reconcile.session import address, check_no_transaction_pooler, connect, explain
 from cutover.reconcile.watermark import Watermark, Watermarks
 
+_EMPTY_FIRST = (
+    "if new is left from a rehearsal and will be restored anew: empty it first, or take the copy with"
+    " cutover baseline --dump FILE"
+)
+_EMPTY = "new has no {} yet: restore it, then run cutover baseline again before users write there"
+
 Append = Callable[[Iterable[Observation]], object]
 Say = Callable[[str], None]
 
@@ -71,6 +77,7 @@ class BaselineResult:
         old, new: the records of this run; None where nothing was recorded.
         notes: one line each, why something was not, and what follows.
         late: nothing was recorded: new is a copy already, and no longer the same.
+        new_holds_rows: the copy seems to be made already: no word of making one.
     """
 
     old: BaselineTaken | None
@@ -78,6 +85,7 @@ class BaselineResult:
     dump: str = ""
     notes: tuple[str, ...] = ()
     late: bool = False
+    new_holds_rows: bool = False
 
     @property
     def verdict(self) -> str:
@@ -96,6 +104,8 @@ class BaselineResult:
             return "cutover reconcile, with [database] base = what new was made of"
         if self.new is not None:
             return "cutover preflight"
+        if self.new_holds_rows:
+            return "cutover explain database.baseline"
         if self.dump:
             return f"pg_restore --dbname=NEW_DATABASE_URL --jobs=4 --no-owner {self.dump} && cutover baseline"
         return "take the copy now, restore it into new, then: cutover baseline"
@@ -166,10 +176,11 @@ def baseline(
         raise CutoverError(f"--dump {dump}: is there already", "name a folder that does not exist yet")
     notes: list[str] = []
     old: BaselineTaken | None = None
-    late = ""
     if known.old is None and dump is None and new_url is not None:
         late = _late(old_url, new_url, database, clock, say)
-    if not late and (known.old is None or dump is not None):
+        if late:
+            return BaselineResult(old=None, new=None, notes=(late, _EMPTY_FIRST), late=True)
+    if known.old is None or dump is not None:
         old = _record(Side.OLD, old_url, database, clock, dump=dump, jobs=jobs, say=say, pg_dump=pg_dump)
         append([old])
         if known.old is not None:
@@ -181,29 +192,28 @@ def baseline(
             notes.append(
                 "old's system identifier may not be read by this role: reconcile will hash instead of trusting this"
             )
-    elif known.old is not None:
+    else:
         notes.append(
             f"old's baseline of {known.old.at:%Y-%m-%d %H:%M:%S} UTC stands: one taken now would be later than the copy"
             " (a new copy: --dump FILE, or another --ledger)"
         )
     new: BaselineTaken | None = None
+    holds = False
     if new_url is not None:
-        new, why = _record_new(new_url, database, clock, say)
+        new, why, holds = _record_new(new_url, database, clock, say)
+        holds = holds and dump is None
         if why:
             notes.append(why)
         if new is not None and dump is not None:
             new = None
             notes.append("new is not recorded together with a new dump: restore it first, then run cutover baseline")
-        if late:
-            new = None
-            notes.append(late)
         behind = _behind(new, old or known.old)
         if behind:
             new = None
             notes.append(f"new is not recorded: {behind}: it is no copy of that baseline; restore its dump first")
         if new is not None:
             append([new])
-    return BaselineResult(old=old, new=new, dump=str(dump or ""), notes=tuple(notes), late=bool(late))
+    return BaselineResult(old=old, new=new, dump=str(dump or ""), notes=tuple(notes), new_holds_rows=holds)
 
 
 def _late(old_url: str, new_url: str, database: Database, clock: Clock, say: Say) -> str:
@@ -215,9 +225,12 @@ def _late(old_url: str, new_url: str, database: Database, clock: Clock, say: Say
             if each.table not in mine:
                 continue
             say(f"looking whether {each.table} is the same on both sides")
-            query = sql.SQL("SELECT count(*), coalesce(sum(hashtextextended((t.*)::text, 0)), 0) FROM {} t").format(
-                sql.Identifier(*each.table.split(".", 1))
-            )
+            table = sql.Identifier(*each.table.split(".", 1))
+            there_too = _columns(new, each.table)
+            shared = sql.SQL(", ").join(sql.Identifier(x) for x in _columns(old, each.table) if x in there_too)
+            query = sql.SQL(
+                "SELECT count(*), coalesce(sum(hashtextextended(ROW({columns})::text, 0)), 0) FROM {table}"
+            ).format(columns=shared, table=table)
             there = new.execute(query).fetchone()
             if there and there[0] and there != old.execute(query).fetchone():
                 return (
@@ -232,6 +245,15 @@ def _late(old_url: str, new_url: str, database: Database, clock: Clock, say: Say
     return ""
 
 
+def _columns(connection: psycopg.Connection[Any], table: str) -> tuple[str, ...]:
+    rows = connection.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+        " ORDER BY attnum",
+        (sql.Identifier(*table.split(".", 1)).as_string(),),
+    )
+    return tuple(str(row[0]) for row in rows)
+
+
 def _behind(new: BaselineTaken | None, old: BaselineTaken | None) -> str:
     """Say why new cannot be the copy of a baseline: a restore brings sequences to where they stood, or further."""
     if new is None or old is None:
@@ -244,29 +266,40 @@ def _behind(new: BaselineTaken | None, old: BaselineTaken | None) -> str:
     return ""
 
 
-def _record_new(url: str, database: Database, clock: Clock, say: Say) -> tuple[BaselineTaken | None, str]:
-    """Record new, unless it is empty, or holds rows that no restore wrote: their users' changes would be lost."""
+def _record_new(url: str, database: Database, clock: Clock, say: Say) -> tuple[BaselineTaken | None, str, bool]:
+    """Record new, unless it is empty, or holds rows that no restore wrote: their users' changes would be lost.
+
+    An empty one would be recorded before its restore: none of the restored rows were base's then.
+
+    Returns:
+        The record, or why there is none; and whether new holds rows.
+    """
     connection = connect(Side.NEW, url)
     try:
         say("looking whether new holds only what was restored")
         counters = read_counters(connection, "new", database, clock)
         if not counters.tables:
-            return None, "new has no tables yet: restore it, then run cutover baseline again before users write there"
+            return None, _EMPTY.format("tables"), False
+        rows = False
         for table in counters.tables:
             schema, _, name = table.table.partition(".")
             row = connection.execute(
                 sql.SQL("SELECT count(DISTINCT xmin::text) FROM {}").format(sql.Identifier(schema, name))
             ).fetchone()
+            rows = rows or bool(row and row[0])
             if table.updated or table.deleted or (row and row[0] > 1):
-                return None, (
+                why = (
                     f"new is not recorded: {table.table} holds rows of several transactions, so users' rows could not"
                     " be told from restored ones (reconcile compares values instead)"
                 )
+                return None, why, True
     except psycopg.Error as error:
         raise explain(Side.NEW, url, error) from None
     finally:
         connection.close()
-    return _record(Side.NEW, url, database, clock, say=say), ""
+    if not rows:
+        return None, _EMPTY.format("rows"), False
+    return _record(Side.NEW, url, database, clock, say=say), "", True
 
 
 def _record(

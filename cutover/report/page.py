@@ -147,7 +147,9 @@ def _alarm(judged: Judged) -> str:
 def _facts(judged: Judged, rows: Sequence[Row], now: datetime, eta: datetime | None, soak: timedelta | None) -> str:
     facts: list[tuple[str, str, str]] = []
     if judged.phase == "preflight":
-        facts.append(_countdown("Safe to change", judged.safe_to_change_at, now, over="now"))
+        ready = judged.verdict == Verdict.READY.value
+        term = "Safe to change" if ready else "Safe to change, at the earliest"
+        facts.append(_countdown(term, judged.safe_to_change_at, now, over="now" if ready else "not yet"))
     else:
         facts.append(_countdown("No cache may hold old any more", judged.not_before, now, over="now"))
         share = old_share(judged)

@@ -198,6 +198,15 @@ def test_an_instant_that_is_over_counts_no_longer_down() -> None:
     assert "No cache may hold old any more not known" in Markup(page_of(unknown)).said
 
 
+def test_an_instant_that_rests_on_a_step_not_taken_never_reads_as_now() -> None:
+    """Safe "if lowered now": an hour later nobody has lowered it, and the instant lies in the past."""
+    past = scenes.NOW - timedelta(hours=1)
+    blocked = scenes.judged(Verdict.BLOCKED, command="preflight", safe_to_change_at=past)
+    ready = scenes.judged(Verdict.READY, command="preflight", safe_to_change_at=past)
+    assert "<dt>Safe to change, at the earliest</dt><dd>not yet" in page_of(blocked)
+    assert "<dt>Safe to change</dt><dd>now" in page_of(ready)
+
+
 def test_what_nobody_measured_is_never_shown_as_nothing() -> None:
     blind = replace(scenes.converging(), findings=(), summary={})
     said = Markup(page_of(blind)).said

@@ -72,7 +72,8 @@ def findings_text(findings: Sequence[Finding], now: datetime, paint: Paint, *, v
         for finding in skips:
             lines += finding_lines(finding, now, paint)
     elif skips:
-        ids = ", ".join(dict.fromkeys(x.check for x in skips))
+        judged = {x.check for x in findings if x.status is not Status.SKIP}
+        ids = ", ".join(dict.fromkeys(f"{x.check} ({x.subject})" if x.check in judged else x.check for x in skips))
         lines += textwrap.wrap(f"- not in the plan: {ids}", width=100, subsequent_indent="  ", break_on_hyphens=False)
     return lines
 

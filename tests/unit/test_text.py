@@ -80,6 +80,13 @@ def test_the_first_screen_says_verdict_why_until_when_and_the_next_command() -> 
     ]
 
 
+def test_a_check_that_has_something_to_say_is_only_skipped_for_what_it_names() -> None:
+    requests = finding("traffic.converged", Status.FAIL, "10% of requests on old", subject="requests")
+    writes = finding("traffic.converged", Status.SKIP, "counted by old's database itself", subject="writes")
+    text = judged_text(judged(Verdict.CONVERGING, requests, writes, SKIPPED), plain)
+    assert "- not in the plan: traffic.converged (writes), dns.change-insync" in text.splitlines()
+
+
 def test_what_fails_but_does_not_block_does_not_look_like_what_blocks() -> None:
     minor = finding("dns.caa", Status.FAIL, "no CAA record lets this CA issue", severity=Severity.WARNING)
     text = judged_text(judged(Verdict.BLOCKED, TTL, minor), plain)

@@ -364,7 +364,7 @@ def _unexpected(error: Exception) -> int:
         typer.echo(str(error))
         return 2
     if usage is not None:
-        _say_error(str(usage()), "cutover --help", 2)
+        _say_error(str(usage()), _how(error), 2)
         return 2
     if type(error).__name__ == "Abort":
         return 130
@@ -378,6 +378,25 @@ def _unexpected(error: Exception) -> int:
         1,
     )
     return 1
+
+
+def _how(error: Exception) -> str:
+    """Say where the options of the command at hand are told, or that they come after it."""
+    context = getattr(error, "ctx", None)
+    if context is not None and context.parent is not None:
+        return f"cutover {context.info_name} --help"
+    if getattr(error, "option_name", None) in {
+        "--json",
+        "--plan",
+        "--ledger",
+        "--no-color",
+        "-q",
+        "--quiet",
+        "-v",
+        "--verbose",
+    }:
+        return "options come after the command: cutover status --json"
+    return "cutover --help"
 
 
 def _say_error(message: str, hint: str, code: int) -> None:

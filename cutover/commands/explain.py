@@ -36,12 +36,13 @@ def run_checks_list(session: Session) -> int:
 
 
 def run_explain(session: Session, topic: str) -> int:
-    """Print why a check exists, and its runbook; or another runbook by its name.
+    """Print why a check exists, and its runbook; or another runbook by its name, also as findings name it (``.md``).
 
     Raises:
         CutoverError: there is neither.
     """
-    check = all_checks().get(topic)
+    topic = topic.removeprefix("runbooks/").removesuffix(".md")
+    check = next((x for x in all_checks().values() if topic in {x.id, x.runbook.removesuffix(".md")}), None)
     page = _page(runbook_of(topic))
     if check is None and page is None:
         known = [*all_checks(), *(x.name.removesuffix(".md") for x in _folder().glob("*.md"))]

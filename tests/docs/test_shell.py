@@ -76,6 +76,28 @@ def test_the_first_help_lists_every_command_and_ends_in_an_example() -> None:
     assert run().returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["preflight", "--neww", "x"], "cutover preflight --help"),
+        (["status", "more"], "cutover status --help"),
+        (["--json", "status"], "options come after the command"),
+        (["frobnicate"], "cutover --help"),
+    ],
+)
+def test_a_wrong_word_says_where_the_right_ones_are_told(words: list[str], hint: str) -> None:
+    done = run(*words)
+    assert done.returncode == Exit.USAGE
+    assert hint in (done.stdout + done.stderr).decode()
+
+
+@pytest.mark.parametrize("topic", ["dns.horizon", "dns-horizon", "dns-horizon.md", "runbooks/dns-horizon.md"])
+def test_explain_takes_a_runbook_as_findings_name_it(topic: str) -> None:
+    done = run("explain", topic)
+    assert done.returncode == Exit.OK
+    assert done.stdout.decode().startswith("dns.horizon (blocker")
+
+
 def test_every_option_says_what_it_does() -> None:
     for name in NAMES:
         for parameter in COMMANDS.commands[name].params:  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,8 +92,19 @@ def secret(reference: str, *, where: str) -> str:
 
 def plan_schema() -> dict[str, Any]:
     """Return the plan's JSON Schema (draft 2020-12), as ``cutover init --schema`` prints it."""
-    schema = Plan.model_json_schema(by_alias=True)
+    schema = _as_written(Plan.model_json_schema(by_alias=True))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "cutover.toml"}
+
+
+def _as_written(part: Any) -> Any:
+    """Write durations (ISO 8601 to pydantic) as a plan does: editors offer a default to be taken over."""
+    if isinstance(part, dict):
+        return {key: _as_written(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_as_written(value) for value in part]
+    if isinstance(part, str) and re.fullmatch(r"P(\d+D)?(T(\d+H)?(\d+M)?(\d+S)?)?", part) and part != "P":
+        return part.removeprefix("P").replace("T", "").lower()
+    return part
 
 
 def _names_from_file(plan: Plan, base_dir: Path, where: str) -> tuple[Name, ...]:

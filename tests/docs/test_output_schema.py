@@ -12,6 +12,8 @@ import jsonschema
 import pytest
 
 from cutover.cli import app
+from cutover.durations import parse_duration
+from cutover.plan import Gate
 from cutover.planfile import plan_schema
 from tests.docs import night
 
@@ -45,6 +47,14 @@ def form_of(value: dict[str, Any]) -> str:
 def test_the_plan_schema_is_up_to_date() -> None:
     jsonschema.Draft202012Validator.check_schema(PLAN)
     assert plan_schema() == PLAN, "cutover init --schema > cutover/schemas/plan.schema.json"
+
+
+def test_every_default_of_a_duration_is_one_that_a_plan_may_write() -> None:
+    gate = PLAN["$defs"]["Gate"]["properties"]
+    for key in ("interval", "soak", "valid_for"):
+        default = gate[key]["default"]
+        assert parse_duration(default) == getattr(Gate(), key)
+        assert PLAN["properties"]["gate"]["default"][key] == default
 
 
 def test_the_output_schema_is_one() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import socket
 import ssl
+import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 import boto3
 import dns.asyncquery
@@ -264,3 +267,15 @@ def test_the_plan_lets_nothing_out_of_this_machine(world: Sandbox) -> None:
     assert all(str(server).startswith("127.") for server in servers)
     assert plan.dns.interception_canary == ""
     assert str(plan.providers.route53.endpoint_url).startswith("http://127.")
+
+
+def test_a_client_that_resets_its_connection_is_no_news(capfd: pytest.CaptureFixture[str]) -> None:
+    """A command that is ended in the middle of a question would leave a traceback on the narrator's terminal."""
+    with Cloud("127.0.0.1", lambda *_: None) as cloud:
+        at = urlsplit(cloud.endpoint_url)
+        with socket.create_connection((str(at.hostname), at.port or 0)) as client:
+            client.sendall(b"GET /2013-04-01/hosted")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            time.sleep(0.2)
+        time.sleep(0.3)
+    assert "Traceback" not in capfd.readouterr().err

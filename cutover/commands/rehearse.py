@@ -26,6 +26,8 @@ class Scenario(StrEnum):
     CAREFUL = "careful"
 
 
+_BUSY = "where other work keeps the machine busy, answers come too late: run it again when it is idle"
+
 _NEXT = {
     Scenario.INCIDENT: "cutover rehearse --scenario careful",
     Scenario.CAREFUL: "cutover preflight YOUR.HOST.NAME",
@@ -101,13 +103,13 @@ def _form(story: Narrator, scenario: Scenario, seconds: float, wrong: StoryError
         "seconds": round(seconds, 1),
         "steps": steps,
         "next": _NEXT[scenario],
-        **({"error": {"message": str(wrong), "hint": "", "output": wrong.output}} if wrong else {}),
+        **({"error": {"message": str(wrong), "hint": _BUSY, "output": wrong.output}} if wrong else {}),
     }
 
 
 def _tell(output: Output, form: Mapping[str, Any], wrong: StoryError | None, *, left: str) -> None:
     if wrong is not None:
-        text = output.paint(f"The story does not come out as told: {wrong}", "red", "bold")
+        text = output.paint(f"The story does not come out as told: {wrong}", "red", "bold") + f"\n  {_BUSY}"
     else:
         told = f"The story is told: {len(form['steps'])} real commands in {form['seconds']:.0f} s."
         text = f"{output.paint(told + left, 'green')}\nNext: {form['next']}"

@@ -85,6 +85,7 @@ def test_the_end_of_it(
     else:
         assert "Something happens." in out
         assert ("does not come out as told: `cutover done` ended with 0" in out) is broken
+        assert ("run it again when it is idle" in out) is broken
         assert ("Nothing of it is left" in out) is not broken
 
 

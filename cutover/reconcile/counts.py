@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 
 from psycopg import sql
 
@@ -49,14 +50,15 @@ def counted_at(mark: Watermark, raw: RawTable, place: int) -> int:
 
 
 def wait_until_told(databases: Iterable[Database]) -> None:
-    """Wait until every session that did something a moment ago has told its counts, for that moment at most."""
-    until = time.monotonic() + TOLD_WITHIN
+    """Wait until sessions that wrote shortly before the snapshot have told their counts: until then + TOLD_WITHIN."""
     for database in databases:
-        while time.monotonic() < until and database.rows(
+        while database.rows(
             sql.SQL(
                 "SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
-                " AND application_name NOT LIKE 'cutover%' AND state = 'idle'"
-                " AND state_change > clock_timestamp() - {} * interval '1 second'"
-            ).format(sql.Literal(TOLD_WITHIN))
+                " AND application_name NOT LIKE 'cutover%' AND state_change > clock_timestamp() - {within}"
+                " AND clock_timestamp() < {snapshot} + {within}"
+            ).format(
+                within=sql.Literal(timedelta(seconds=TOLD_WITHIN)), snapshot=sql.Literal(database.info.taken_at)
+            )
         ):
             time.sleep(0.5)

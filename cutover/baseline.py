@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,11 @@ from cutover.reconcile.model import Side, TableName
 from cutover.reconcile.session import address, check_no_transaction_pooler, connect, explain
 from cutover.reconcile.watermark import Watermark, Watermarks
 
-_EMPTY_FIRST = (
-    "if new is left from a rehearsal and will be restored anew: empty it first, or take the copy with"
-    " cutover baseline --dump FILE"
+_NO_BASE = (
+    "this baseline is later than the copy, so reconcile does not take it for base: give what was copied as [database]"
+    " base. If new is left from a rehearsal and will be restored anew, empty it and run cutover baseline again"
 )
+_ONCE_RESTORED = "reconcile takes this dump for base only after it was restored and cutover baseline has recorded new"
 _EMPTY = "new has no {} yet: restore it, then run cutover baseline again before users write there"
 
 Append = Callable[[Iterable[Observation]], object]
@@ -45,7 +46,7 @@ class Baselines:
 
     A dump taken later is a new baseline, and the base only when new was recorded after it: nobody knows that it was
     restored, and what old wrote before a watermark that is too late is taken for base and lost. One that is too early
-    only makes more rows be judged by value.
+    only makes more rows be judged by value. A late one without a dump is never the base.
     """
 
     def __init__(self, observations: Iterable[Observation] = ()) -> None:
@@ -56,10 +57,16 @@ class Baselines:
             if isinstance(observation, BaselineTaken):
                 if observation.side == "old":
                     self.old, self.new = observation, None
-                    self._base = self._base or (observation, None)
+                    self._base = self._base or (None if observation.late else (observation, None))
                 else:
                     self.new = observation
-                    self._base = self._base if self.old is None else (self.old, observation)
+                    if self.old is not None and not self.to_be_taken_anew:
+                        self._base = (self.old, observation)
+
+    @property
+    def to_be_taken_anew(self) -> bool:
+        """Whether the next run records old: there is no baseline of it, or a late one that nobody can restore."""
+        return self.old is None or (self.old.late and not self.old.dump)
 
     def watermarks(self) -> Watermarks | None:
         """Return what ``reconcile`` reads instead of a base; None when there is no baseline."""
@@ -76,7 +83,6 @@ class BaselineResult:
     Attributes:
         old, new: the records of this run; None where nothing was recorded.
         notes: one line each, why something was not, and what follows.
-        late: nothing was recorded: new is a copy already, and no longer the same.
         new_holds_rows: the copy seems to be made already: no word of making one.
     """
 
@@ -84,24 +90,14 @@ class BaselineResult:
     new: BaselineTaken | None
     dump: str = ""
     notes: tuple[str, ...] = ()
-    late: bool = False
     new_holds_rows: bool = False
 
-    @property
-    def verdict(self) -> str:
-        """``recorded``, or ``inconclusive`` when it came too late to be a base."""
-        return "inconclusive" if self.late else "recorded"
-
-    @property
-    def exit_code(self) -> int:
-        """0 or 4."""
-        return 4 if self.late else 0
+    verdict = "recorded"
+    exit_code = 0
 
     @property
     def next_command(self) -> str:
         """The one command to run now."""
-        if self.late:
-            return "cutover reconcile, with [database] base = what new was made of"
         if self.new is not None:
             return "cutover preflight"
         if self.new_holds_rows:
@@ -176,14 +172,14 @@ def baseline(
         raise CutoverError(f"--dump {dump}: is there already", "name a folder that does not exist yet")
     notes: list[str] = []
     old: BaselineTaken | None = None
-    if known.old is None and dump is None and new_url is not None:
-        late = _late(old_url, new_url, database, clock, say)
-        if late:
-            return BaselineResult(old=None, new=None, notes=(late, _EMPTY_FIRST), late=True)
-    if known.old is None or dump is not None:
+    if known.to_be_taken_anew or dump is not None:
+        late = _late(old_url, new_url, database, clock, say) if new_url and known.to_be_taken_anew else ""
         old = _record(Side.OLD, old_url, database, clock, dump=dump, jobs=jobs, say=say, pg_dump=pg_dump)
+        old = replace(old, late=bool(late))
         append([old])
-        if known.old is not None:
+        if late:
+            notes.append(f"{late}: {_ONCE_RESTORED if dump else _NO_BASE}")
+        if known.old is not None and dump is not None:
             notes.append(
                 f"reconcile goes on with the baseline of {known.old.at:%Y-%m-%d %H:%M:%S} UTC until this dump is"
                 " restored and cutover baseline has recorded new"
@@ -192,7 +188,7 @@ def baseline(
             notes.append(
                 "old's system identifier may not be read by this role: reconcile will hash instead of trusting this"
             )
-    else:
+    elif known.old is not None:
         notes.append(
             f"old's baseline of {known.old.at:%Y-%m-%d %H:%M:%S} UTC stands: one taken now would be later than the copy"
             " (a new copy: --dump FILE, or another --ledger)"
@@ -204,7 +200,9 @@ def baseline(
         holds = holds and dump is None
         if why:
             notes.append(why)
-        if new is not None and dump is not None:
+        if old is not None and old.late:
+            new = None
+        elif new is not None and dump is not None:
             new = None
             notes.append("new is not recorded together with a new dump: restore it first, then run cutover baseline")
         behind = _behind(new, old or known.old)
@@ -217,7 +215,7 @@ def baseline(
 
 
 def _late(old_url: str, new_url: str, database: Database, clock: Clock, say: Say) -> str:
-    """Say why a first baseline would come after the copy: new holds rows already, and no longer those of old."""
+    """Say why a first baseline comes after the copy: new holds rows already, and no longer those of old."""
     old, new = connect(Side.OLD, old_url), connect(Side.NEW, new_url)
     try:
         mine = {each.table for each in read_counters(old, "old", database, clock).tables}
@@ -233,10 +231,7 @@ def _late(old_url: str, new_url: str, database: Database, clock: Clock, say: Say
             ).format(columns=shared, table=table)
             there = new.execute(query).fetchone()
             if there and there[0] and there != old.execute(query).fetchone():
-                return (
-                    f"old is not recorded: {each.table} of new holds rows already, and not those of old: a baseline"
-                    " taken now would be later than the copy, and what old wrote in between would be taken for base"
-                )
+                return f"{each.table} of new holds rows already, and not those of old"
     except psycopg.Error as error:
         raise explain(Side.NEW, new_url, error) from None
     finally:

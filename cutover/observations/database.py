@@ -116,11 +116,13 @@ class BaselineTaken(Observation):
         counters: of old, read *before* the snapshot was taken, so that no write can fall between unseen.
         dump: the file that holds the base, or "".
         side: ``old``, or ``new`` once the copy is restored there (all of the above are then new's).
+        late: new held rows by then that were not old's: what old wrote since the copy would pass for base.
     """
 
     kind: ClassVar[str] = "database.baseline"
 
     side: str = "old"
+    late: bool = False
     snapshot: str
     lsn: str
     sequences: tuple[SequenceValue, ...]

@@ -57,8 +57,6 @@ def wait_until_told(databases: Iterable[Database]) -> None:
                 "SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
                 " AND application_name NOT LIKE 'cutover%' AND state_change > clock_timestamp() - {within}"
                 " AND clock_timestamp() < {snapshot} + {within}"
-            ).format(
-                within=sql.Literal(timedelta(seconds=TOLD_WITHIN)), snapshot=sql.Literal(database.info.taken_at)
-            )
+            ).format(within=sql.Literal(timedelta(seconds=TOLD_WITHIN)), snapshot=sql.Literal(database.info.taken_at))
         ):
             time.sleep(0.5)

@@ -71,6 +71,7 @@ def test_the_baseline() -> None:
         (taken(20, 10, system_identifier="another"), FAIL),
         (taken(20, 10, system_identifier=""), FAIL),
         (taken(20, 10, timeline=1), PASS),
+        (replace(taken(20, 10), late=True), FAIL),
     ):
         story = night((0, 10, 10))
         story.round(30, mark)

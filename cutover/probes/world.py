@@ -29,9 +29,10 @@ from cutover.observations.provider import TrailHistory
 from cutover.plan import Name, Plan
 from cutover.probes.dns.aliases import uncover
 from cutover.probes.dns.authorities import AuthorityRound, DeclaredTarget
+from cutover.probes.dns.calibration import calibrate
 from cutover.probes.dns.engine import Engine
 from cutover.probes.dns.interception import intercepted
-from cutover.probes.dns.panel import calibrate, load_panel
+from cutover.probes.dns.panel import load_panel
 from cutover.probes.dns.poll import poll, stretched
 from cutover.probes.dns.walk import Walker
 from cutover.probes.guard import guarded

@@ -13,8 +13,9 @@ import pytest
 
 from cutover.errors import CutoverError, PlanError
 from cutover.observations.dns import PanelSeen, Resolver, Tier, Transport
+from cutover.probes.dns.calibration import calibrate
 from cutover.probes.dns.engine import Engine
-from cutover.probes.dns.panel import calibrate, load_panel
+from cutover.probes.dns.panel import load_panel
 from tests.dns.servers import Handler, Server, answer, answering, silent
 
 ZONE = "example.com."
@@ -93,10 +94,39 @@ def test_file(tmp_path: Path) -> None:
     ]
 
 
+def test_a_list_of_public_resolvers(tmp_path: Path) -> None:
+    (tmp_path / "panel.tsv").write_text(
+        "id\toperator\tvariant\tipv4\tipv6\tdoh_url\tdot_name\tcountry\ttopology\tfiltering\tecs\tsource\tnotes\n"
+        "one\tOne\t\t192.0.2.1,192.0.2.2\t2001:db8::1\thttps://one.example/dns-query\t\tUS\tanycast\tnone\n"
+        "six\tSix\t\t\t2001:db8::6\n"
+        "web\tWeb\t\t\t\thttps://web.example/dns-query\tweb.example\tCH\tanycast\tads\n"
+        "tls\t\t\t\t\t\ttls.example\tDE\tunicast\tnone\tno\tseen\tslow\n"
+    )
+    panel = load_panel("panel.tsv", tmp_path)
+    assert [(member.id, member.operator, member.address, member.tier.value) for member in panel] == [
+        ("one", "One", "192.0.2.1:53", "required"),
+        ("one/2", "One", "192.0.2.2:53", "required"),
+        ("six", "Six", "[2001:db8::6]:53", "required"),
+        ("web", "Web", "https://web.example/dns-query", "advisory"),
+        ("tls", "tls", "tls.example:853", "required"),
+    ]
+
+
+def test_a_file_of_addresses_alone(tmp_path: Path) -> None:
+    (tmp_path / "panel.txt").write_text("# ours\n127.0.0.1:5301\n\nhttps://dns.example/dns-query\n")
+    assert [member.address for member in load_panel("panel.txt", tmp_path)] == [
+        "127.0.0.1:5301",
+        "https://dns.example/dns-query",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "first line must name the columns"),
+        ("127.0.0.1\nnobody\n", "'nobody': not an address"),
+        ("id\tipv4\nx\t\n", "line 2: no address"),
+        ("id\tipv4\tcolour\n", "'colour' is none of them"),
         ("id\toperator\n", "'address' is missing"),
         ("address\tcolour\n", "'colour' is none of them"),
         ("address\n", "the panel is empty"),

@@ -10,8 +10,9 @@ import pytest
 
 from cutover.errors import CutoverError
 from cutover.observations.dns import Outcome, Reply, Resolver, Tier, Transport
+from cutover.probes.dns.calibration import calibrate
 from cutover.probes.dns.engine import Engine
-from cutover.probes.dns.panel import calibrate, load_panel
+from cutover.probes.dns.panel import load_panel
 from cutover.probes.dns.poll import poll
 from tests.world.authority import Authority
 from tests.world.origin import CertificateAuthority

@@ -1,4 +1,4 @@
-"""The panel: which resolvers are polled, and which of them answer at all.
+"""Which resolvers are polled: the built-in panel, a file, or the plan's own list.
 
 The built-in panel is ``resolvers.tsv`` beside this module, a fact a line. One rule makes a member *required*: it
 filters nothing, is one worldwide anycast service with plain DNS over IPv4 and IPv6 and DoH, and has been seen
@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import csv
 import ipaddress
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cutover.clock import Clock, SystemClock
-from cutover.errors import CutoverError, PlanError
-from cutover.observations.dns import Calibration, Outcome, PanelSeen, Reply, Resolver, Tier, Transport
-from cutover.probes.dns.engine import DEADLINE, Engine, Question, Target, host_port
+from cutover.errors import CutoverError
+from cutover.observations.dns import Resolver, Tier, Transport
+from cutover.probes.dns.engine import host_port
 
 _COLUMNS = ("id", "operator", "tier", "address", "server_name", "country", "filtering", "flush_url")
+_BY_WAY = ("ipv4", "ipv6", "doh_url", "dot_name")
+"""Columns of lists that hold one operator's service a line; the first way that a line gives is used."""
+_FACTS = ("variant", "topology", "ecs", "source", "notes")
 _FORMS = 'write "192.0.2.1:53", "[2001:db8::1]:53", "tls://dns.example" or "https://dns.example/dns-query"'
 
 
@@ -32,7 +34,10 @@ def load_panel(resolvers: str | Sequence[str], base_dir: Path) -> tuple[Resolver
 
     A file is a table like the built-in one: cells apart by tabs, a first line that names the columns, ``#`` for
     comments. Only ``address`` must be there, in the forms that a list has; ``id`` defaults to it, ``operator`` to
-    the id, ``tier`` to required; ``server_name`` is the TLS name where ``tls://`` has an address.
+    the id, ``tier`` to required; ``server_name`` is the TLS name where ``tls://`` has an address. Lists of public
+    resolvers have ``ipv4``, ``ipv6``, ``doh_url`` and ``dot_name`` instead, several addresses apart by commas: a
+    line is then polled at all its IPv4 addresses, else its IPv6 ones, DoH, DoT, and a resolver that filters is
+    advisory. A file without a first line that names columns is one resolver a line.
 
     Args:
         resolvers: ``"builtin"``, the path of a TSV file, or the entries of a list (all required, each its own
@@ -58,88 +63,20 @@ def load_panel(resolvers: str | Sequence[str], base_dir: Path) -> tuple[Resolver
     return _checked([_resolver(entry, f"dns.resolvers: {entry!r}") for entry in resolvers], "dns.resolvers")
 
 
-async def calibrate(
-    engine: Engine,
-    resolvers: Sequence[Resolver],
-    control_name: str,
-    control_type: str,
-    *,
-    authorities: Collection[str] = (),
-    declared: bool = False,
-    stretched: str = "",
-    asked: str = "",
-    deadline: float = DEADLINE,
-    clock: Clock | None = None,
-) -> PanelSeen:
-    """Ask every member the control question, and drop the advisory ones that do not answer it.
-
-    Required members stay whatever they say: their silence must count.
-
-    Args:
-        engine: asks.
-        resolvers: the panel as loaded.
-        control_name: a name that is known to exist, with records of ``control_type``.
-        control_type: for a list of resolvers: the SOA of the plan's zone.
-        authorities: ``address:port`` of the zone's own servers, as far as they are known.
-        declared: the plan names them (``dns.authorities``), so that they are known. Otherwise a member that speaks
-            for the zone is one of them too, whatever its address: a hidden primary.
-        stretched: put into the observation, see :func:`cutover.probes.dns.poll.stretched`.
-        asked: put into the observation: what the panel was made of.
-        deadline: seconds for each member.
-        clock: stamps the observation.
-
-    Raises:
-        CutoverError: a required member is an authoritative server of the control's zone. It holds no cache, so
-            that it would show the new side at once and prove nothing.
-        PlanError: the same, where its address leaves no doubt.
-    """
-    replies = await engine.ask_all(
-        [Question(Target.of(member), control_name, control_type, deadline=deadline) for member in resolvers]
-    )
-    members = []
-    for member, reply in zip(resolvers, replies, strict=True):
-        reason = _unfit(reply, control_name)
-        if member.tier is Tier.REQUIRED:
-            known = member.address in authorities
-            if known or (not declared and _speaks_for(reply, control_name)):
-                reason = "of the plan's zone" if known else f"answers with authority for {control_name}"
-                raise (PlanError if known else CutoverError)(
-                    f"dns.resolvers: {member.id} is an authoritative server ({reason}), not a resolver",
-                    "take it out of dns.resolvers; authoritative servers are asked anyway",
-                )
-            reason = ""
-        members.append(Calibration(member, reason))
-    at = (clock or SystemClock()).now()
-    control = f"{control_name} {control_type}"
-    return PanelSeen(at=at, members=tuple(members), control=control, stretched=stretched, asked=asked)
-
-
-def _speaks_for(reply: Reply, zone: str) -> bool:
-    """Tell whether a reply to the SOA control is the zone's own word: authoritative, and with its SOA."""
-    return reply.authoritative and any(x.rtype == "SOA" and x.owner == zone for x in reply.answer)
-
-
-def _unfit(reply: Reply, name: str) -> str:
-    """Return why a member is not to be polled, or ""."""
-    if reply.outcome is not Outcome.ANSWERED:
-        return reply.error or reply.outcome.value
-    if reply.rcode != "NOERROR":
-        return f"answered {reply.rcode} to the control question"
-    if reply.authoritative:
-        return f"answers with authority for {name}"
-    return ""
-
-
 def _from_table(text: str, where: str) -> list[Resolver]:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if lines and _is_entry(lines[0]):
+        return [_resolver(line, f"{where}: {line.strip()!r}") for line in lines]
     reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     header = next(reader, [])
-    unknown = [column for column in header if column not in _COLUMNS]
-    if "address" not in header or unknown:
+    by_way = "address" not in header and any(column in header for column in _BY_WAY)
+    known = (*_COLUMNS, *_BY_WAY, *_FACTS) if by_way else _COLUMNS
+    unknown = [column for column in header if column not in known]
+    if unknown or not ("address" in header or by_way):
         raise CutoverError(
             f"{where}: the first line must name the columns, separated by tabs"
             + (f"; {unknown[0]!r} is none of them" if unknown else "; 'address' is missing"),
-            f"known columns: {', '.join(_COLUMNS)}",
+            f"known columns: {', '.join(known)}",
         )
     found = []
     for number, cells in enumerate(reader, 2):
@@ -147,11 +84,42 @@ def _from_table(text: str, where: str) -> list[Resolver]:
         if len(cells) > len(header):
             raise CutoverError(f"{at}: more cells than columns", "separate the cells by one tab each")
         row = dict(zip(header, cells, strict=False))
-        tier = row.get("tier") or Tier.REQUIRED.value
+        filters = row.get("filtering") not in {None, "", "none"}
+        tier = row.get("tier") or (Tier.ADVISORY if by_way and filters else Tier.REQUIRED).value
         if tier not in tuple(Tier):
             raise CutoverError(f"{at}: tier {tier!r}", "write required or advisory")
-        found.append(_resolver(row.get("address", ""), at, row, Tier(tier)))
+        found += [
+            _resolver(each.get("address", ""), at, each, Tier(tier)) for each in (_ways(row) if by_way else (row,))
+        ]
     return found
+
+
+def _is_entry(line: str) -> bool:
+    try:
+        _parse(line.strip(), "")
+    except CutoverError:
+        return False
+    return True
+
+
+def _ways(row: dict[str, str]) -> list[dict[str, str]]:
+    """Return a line's resolvers: each address of the first way that it gives."""
+    forms = {"dot_name": "tls://{}"}
+    for column in _BY_WAY:
+        entries = [x.strip() for x in row.get(column, "").split(",") if x.strip()]
+        if entries:
+            name = row.get("id") or row.get("operator") or entries[0]
+            ids = [name, *(f"{name}/{number}" for number in range(2, len(entries) + 1))]
+            return [
+                {
+                    **row,
+                    "id": each,
+                    "operator": row.get("operator") or name,
+                    "address": forms.get(column, "{}").format(x),
+                }
+                for each, x in zip(ids, entries, strict=True)
+            ]
+    return [row]
 
 
 def _resolver(entry: str, where: str, row: dict[str, str] | None = None, tier: Tier = Tier.REQUIRED) -> Resolver:

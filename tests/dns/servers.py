@@ -92,12 +92,7 @@ class Server:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        server = await asyncio.start_server(self._accept, self.host, self.port, family=family)
-        self.port = server.sockets[0].getsockname()[1]
-        transport, _ = await self._loop.create_datagram_endpoint(
-            lambda: _Datagrams(self), local_addr=(self.host, self.port), family=family
-        )
+        server, transport = await self._listen()
         self._ready.set()
         await self._stop.wait()
         server.close()
@@ -105,6 +100,25 @@ class Server:
         for task in self._streams:
             task.cancel()
         await asyncio.gather(*self._streams, return_exceptions=True)
+
+    async def _listen(self) -> tuple[asyncio.Server, asyncio.DatagramTransport]:
+        """Listen on one port over TCP and UDP; one that is free for the first may be taken for the second."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        for tries_left in reversed(range(20)):
+            server = await asyncio.start_server(self._accept, self.host, self.port, family=family)
+            port = server.sockets[0].getsockname()[1]
+            try:
+                transport, _ = await self._loop.create_datagram_endpoint(
+                    lambda: _Datagrams(self), local_addr=(self.host, port), family=family
+                )
+            except OSError:
+                server.close()
+                if self.port or not tries_left:
+                    raise
+            else:
+                self.port = port
+                return server, transport
+        raise AssertionError("unreachable")
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._streams.append(asyncio.ensure_future(self._stream(reader, writer)))

@@ -1,7 +1,8 @@
 """``[notify]``: who is told when the verdict changes. Never in the way of the watch.
 
 A webhook's body is signed: ``X-Cutover-Signature: t=<unix seconds>,v1=<hex>`` is the HMAC-SHA256 of
-``<t>.<body>`` under ``secret``, so that a receiver can refuse forgeries and replays.
+``<t>.<body>`` under ``secret``, so that a receiver can refuse forgeries and replays. ``X-Hub-Signature-256:
+sha256=<hex>`` is that of the body alone (WebSub, section 8), which many receivers check already.
 """
 
 from __future__ import annotations
@@ -152,8 +153,10 @@ class Notifier:
         if not self._key:
             return {}
         at = str(int(self._clock.now().timestamp()))
-        digest = hmac.new(self._key.encode(), at.encode() + b"." + body, hashlib.sha256).hexdigest()
-        return {"X-Cutover-Signature": f"t={at},v1={digest}"}
+        key = self._key.encode()
+        timed = hmac.new(key, at.encode() + b"." + body, hashlib.sha256).hexdigest()
+        plain = hmac.new(key, body, hashlib.sha256).hexdigest()
+        return {"X-Cutover-Signature": f"t={at},v1={timed}", "X-Hub-Signature-256": f"sha256={plain}"}
 
     async def _run(self, body: bytes) -> str:
         try:

@@ -122,6 +122,7 @@ def test_the_body_is_signed_with_its_time(hook: Hook) -> None:
     at, digest = (part.split("=", 1)[1] for part in headers["x-cutover-signature"].split(","))
     assert at == str(int(NOW.timestamp()))
     assert digest == hmac.new(b"k3y", at.encode() + b"." + body, hashlib.sha256).hexdigest()
+    assert headers["x-hub-signature-256"] == "sha256=" + hmac.new(b"k3y", body, hashlib.sha256).hexdigest()
     assert "cutover fence" in json.loads(body)["text"]
 
 

@@ -27,8 +27,8 @@ from cutover.observations.traffic import DatabaseReading
 from cutover.plan import Database, Plan
 from cutover.probes.database import read_counters, read_sequences
 from cutover.reconcile.model import Side, TableName
-from cutover.reconcile.session import address, check_no_transaction_pooler, connect, explain
-from cutover.reconcile.watermark import Watermark, Watermarks
+from cutover.reconcile.source.session import address, check_no_transaction_pooler, connect, explain
+from cutover.reconcile.source.watermark import Watermark, Watermarks
 
 _NO_BASE = (
     "this baseline is later than the copy, so reconcile does not take it for base: give what was copied as [database]"

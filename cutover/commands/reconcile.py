@@ -17,7 +17,7 @@ from cutover.plan import Plan
 from cutover.planfile import secret
 
 if TYPE_CHECKING:
-    from cutover.reconcile.planner import Progress
+    from cutover.reconcile.diff.planner import Progress
     from cutover.reconcile.run import ReconcileResult
 
 
@@ -60,7 +60,7 @@ def run(session: Session, flags: Flags) -> int:
 
 
 def _merge(session: Session, plan: Plan, flags: Flags) -> int:
-    from cutover.reconcile.render import render_text
+    from cutover.reconcile.review.render import render_text
 
     result = _read_and_merge(session, plan, flags, flags.bundle)
     output = session.output
@@ -108,9 +108,9 @@ def _read_and_merge(
 
 def _apply(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
     from cutover.fence.run import History
-    from cutover.reconcile.again import standing_for
-    from cutover.reconcile.apply import apply_bundle, fenced_since
-    from cutover.reconcile.planner import is_url
+    from cutover.reconcile.apply.again import standing_for
+    from cutover.reconcile.apply.apply import apply_bundle, fenced_since
+    from cutover.reconcile.diff.planner import is_url
 
     with session.open_ledger() as ledger:
         history = History(observation for _, observation in ledger.read())
@@ -144,8 +144,8 @@ def _apply(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
 
 
 def _undo(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
-    from cutover.reconcile.again import applied_for
-    from cutover.reconcile.undo import undo_bundle
+    from cutover.reconcile.apply.again import applied_for
+    from cutover.reconcile.apply.undo import undo_bundle
 
     url = database_url(plan, "new")
     result = undo_bundle(
@@ -159,8 +159,8 @@ def _undo(session: Session, plan: Plan, flags: Flags, folder: Path) -> int:
 
 def _verify(session: Session, plan: Plan, folder: Path) -> int:
     from cutover.fence.run import History
-    from cutover.reconcile.again import made_for
-    from cutover.reconcile.verify import verify_bundle
+    from cutover.reconcile.apply.again import made_for
+    from cutover.reconcile.apply.verify import verify_bundle
 
     folder = _told(session, folder, next((bundle.folder for bundle in made_for(folder)), folder))
     with session.open_ledger() as ledger:

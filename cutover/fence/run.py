@@ -41,7 +41,7 @@ from cutover.observations.fence import FenceBegun
 from cutover.plan import Database, Plan
 from cutover.probes.database import read_counters
 from cutover.reconcile.model import Side
-from cutover.reconcile.session import address, check_no_transaction_pooler, connect, explain
+from cutover.reconcile.source.session import address, check_no_transaction_pooler, connect, explain
 
 Append = Callable[[Iterable[Observation]], object]
 Say = Callable[[str], None]

@@ -37,7 +37,7 @@ from cutover.observations.traffic import DatabaseReading, TableWrites
 from cutover.plan import Database, Plan
 from cutover.planfile import secret
 from cutover.reconcile.model import Side
-from cutover.reconcile.session import connect, explain
+from cutover.reconcile.source.session import connect, explain
 
 STATEMENT_TIMEOUT = "15s"
 

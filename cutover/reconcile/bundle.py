@@ -12,7 +12,7 @@ accounted.jsonl    sealed. Every change that old made, one :class:`Accounted` a 
 conflicts.jsonl    sealed. Base, old and new rows of every conflict (:class:`ConflictRows`), in full
 summary.json       sealed. The JSON of the command (DESIGN.md 6)
 id_map.csv         table, column, old_id, new_id, how. ``new_id`` is empty for a collision until the apply drew it
-decisions.toml     for a person to fill in (:mod:`cutover.reconcile.decisions`)
+decisions.toml     for a person to fill in (:mod:`cutover.reconcile.review.decisions`)
 report.html        for a person to read
 apply.sql, undo.sql    sealed. The apply's protocol, when it was rendered
 =================  ===========================================================================================
@@ -43,7 +43,7 @@ guard misses because the target moved on in nothing but these columns, the diffe
 For keyless tables ``key`` is empty and ``count`` says how many identical rows are inserted or deleted.
 ``deferred`` asks for ``SET CONSTRAINTS ALL DEFERRED`` in the component's transaction.
 
-Reading and writing it: :mod:`cutover.reconcile.bundlefile`.
+Reading and writing it: :mod:`cutover.reconcile.review.bundlefile`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from typing import TYPE_CHECKING
 from cutover import __version__
 
 if TYPE_CHECKING:
-    from cutover.reconcile.cells import Cells
+    from cutover.reconcile.merge.cells import Cells
     from cutover.reconcile.model import Decision, ForeignKey, Row, TableName
 
 FORMAT = 1

@@ -17,29 +17,29 @@ from psycopg import sql
 
 from cutover.clock import Clock, SystemClock
 from cutover.errors import CutoverError
-from cutover.reconcile.accounting import account, conflict_rows, sums
-from cutover.reconcile.again import decisions_read
-from cutover.reconcile.applysql import seal_with_sql
+from cutover.reconcile.apply.again import decisions_read
+from cutover.reconcile.apply.applysql import seal_with_sql
 from cutover.reconcile.bundle import DatabaseMeta, MappedId, Meta, TableMeta
-from cutover.reconcile.bundlefile import MANIFEST, Bundle, BundleWriter, remove_tree
-from cutover.reconcile.carried import read_carried
-from cutover.reconcile.cells import NewId
-from cutover.reconcile.decisions import Line, Settled, read_decisions, settle, write_decisions
-from cutover.reconcile.estimate import TableEstimate, estimate_from_diffs, estimate_since
-from cutover.reconcile.fit import misfits
-from cutover.reconcile.lookup import LiveLookup
-from cutover.reconcile.merge import MergeResult, merge
+from cutover.reconcile.diff.estimate import TableEstimate, estimate_from_diffs, estimate_since
+from cutover.reconcile.diff.planner import Report, is_url, open_sources, read_changes
+from cutover.reconcile.diff.spill import ChangeStore, TableDiff
+from cutover.reconcile.merge.accounting import account, conflict_rows, sums
+from cutover.reconcile.merge.carried import read_carried
+from cutover.reconcile.merge.cells import NewId
+from cutover.reconcile.merge.fit import misfits
+from cutover.reconcile.merge.lookup import LiveLookup
+from cutover.reconcile.merge.merge import MergeResult, merge
+from cutover.reconcile.merge.policy import BaseKind, Facts, rules_from
 from cutover.reconcile.model import Decision, Schema, Side, Table, TableName
 from cutover.reconcile.options import Options
-from cutover.reconcile.planner import Report, is_url, open_sources, read_changes
-from cutover.reconcile.policy import BaseKind, Facts, rules_from
-from cutover.reconcile.report import render_html
-from cutover.reconcile.session import Database, address
+from cutover.reconcile.review.bundlefile import MANIFEST, Bundle, BundleWriter, remove_tree
+from cutover.reconcile.review.decisions import Line, Settled, read_decisions, settle, write_decisions
+from cutover.reconcile.review.report import render_html
+from cutover.reconcile.review.summary import Summary, owners
 from cutover.reconcile.sharing import Sharing
-from cutover.reconcile.source import Sources, UrlBase
-from cutover.reconcile.spill import ChangeStore, TableDiff
-from cutover.reconcile.summary import Summary, owners
-from cutover.reconcile.watermark import Watermarks
+from cutover.reconcile.source.session import Database, address
+from cutover.reconcile.source.sides import Sources, UrlBase
+from cutover.reconcile.source.watermark import Watermarks
 
 STORE = "changes.sqlite"
 _LOGGED_AHEAD = 32

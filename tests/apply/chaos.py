@@ -21,10 +21,10 @@ from typing import Any
 import psycopg
 
 from cutover.errors import CutoverError
-from cutover.reconcile.apply import apply_bundle
+from cutover.reconcile.apply.apply import apply_bundle
+from cutover.reconcile.apply.undo import undo_bundle
 from cutover.reconcile.bundle import MappedId, Step
-from cutover.reconcile.cells import NewId
-from cutover.reconcile.undo import undo_bundle
+from cutover.reconcile.merge.cells import NewId
 from tests.apply.support import Maker, fence, name_of, run, state
 from tests.world.postgres import Postgres
 from tests.world.process import WorldError

@@ -12,12 +12,12 @@ import psycopg
 
 from cutover.observations.database import FenceProven, RoleProof
 from cutover.observations.traffic import DatabaseReading
-from cutover.reconcile.applysql import seal_with_sql
+from cutover.reconcile.apply.applysql import seal_with_sql
+from cutover.reconcile.apply.staging import qualified
 from cutover.reconcile.bundle import Accounted, Component, DatabaseMeta, MappedId, Meta, Step, TableMeta
-from cutover.reconcile.bundlefile import BundleWriter
-from cutover.reconcile.cells import Cell
+from cutover.reconcile.merge.cells import Cell
 from cutover.reconcile.model import PINNED_SETTINGS, Decision, ForeignKey, TableName
-from cutover.reconcile.staging import qualified
+from cutover.reconcile.review.bundlefile import BundleWriter
 
 FENCED = datetime(2025, 11, 12, 7, 0, tzinfo=UTC)
 READ = FENCED + timedelta(minutes=5)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
-from cutover.reconcile.apply import apply_bundle
+from cutover.reconcile.apply.apply import apply_bundle
+from cutover.reconcile.apply.undo import undo_bundle
 from cutover.reconcile.options import Options, RuleOption
 from cutover.reconcile.run import ReconcileResult, Request, Urls, reconcile
-from cutover.reconcile.undo import undo_bundle
 from tests.apply.support import fence, rows, run, state
 
 MakeDatabase = Callable[..., str]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.reconcile.apply import apply_bundle
+from cutover.reconcile.apply.apply import apply_bundle
+from cutover.reconcile.apply.undo import undo_bundle
 from cutover.reconcile.bundle import MappedId
-from cutover.reconcile.cells import Filled, JsonIds, NewId
-from cutover.reconcile.undo import undo_bundle
+from cutover.reconcile.merge.cells import Filled, JsonIds, NewId
 from tests.apply.support import FENCED, Maker, fence, name_of, rows, run, state
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ import psycopg
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.reconcile.apply import Bounds, apply_bundle
+from cutover.reconcile.apply.apply import Bounds, apply_bundle
+from cutover.reconcile.apply.undo import undo_bundle
 from cutover.reconcile.bundle import MappedId
-from cutover.reconcile.cells import NewId
+from cutover.reconcile.merge.cells import NewId
 from cutover.reconcile.model import ForeignKey
-from cutover.reconcile.undo import undo_bundle
 from tests.apply.support import Maker, fence, name_of, rows, run, state
 from tests.apply.test_apply import SHOP, TABLES, all_kinds
 from tests.apply.test_races import many
@@ -372,7 +372,7 @@ def test_all_or_nothing_waits_for_a_row_that_is_locked(shop: Maker, monkeypatch:
     before = state(shop.url, *TABLES)
     with psycopg.connect(shop.url) as live:
         live.execute("update orders set note = note where id = 1")
-        monkeypatch.setattr("cutover.reconcile.apply.LOCK_TRIES", 1)
+        monkeypatch.setattr("cutover.reconcile.apply.apply.LOCK_TRIES", 1)
         with pytest.raises(CutoverError, match="rows stay locked") as refused:
             apply_bundle(bundle, shop.url, fence=fence(), single_transaction=True)
         assert refused.value.exit_code == 4

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cutover.reconcile.apply import apply_bundle
+from cutover.reconcile.apply.apply import apply_bundle
+from cutover.reconcile.apply.undo import undo_bundle
 from cutover.reconcile.bundle import Step
-from cutover.reconcile.undo import undo_bundle
 from tests.apply.support import Maker, fence, state
 from tests.world.postgres import Postgres
 
@@ -53,7 +53,7 @@ def current(url: str, table: str) -> list[list[str | None]]:
     import psycopg
 
     from cutover.reconcile.model import PINNED_SETTINGS
-    from cutover.reconcile.session import text_rows
+    from cutover.reconcile.source.session import text_rows
 
     with psycopg.connect(url) as connection:
         for name, value in PINNED_SETTINGS.items():
@@ -101,7 +101,7 @@ def draw_components(maker: Maker, metas: dict[str, Any], data: st.DataObject) ->
     for row in rows_of("part", 4):
         components.append([step("part", row, [row[0], row[1], data.draw(text), row[3]])])
     for i in range(data.draw(st.integers(0, 3))):
-        from cutover.reconcile.cells import Filled
+        from cutover.reconcile.merge.cells import Filled
 
         region = data.draw(st.sampled_from(["eu", "us", "asia"]))
         components.append([step("part", None, [str(100 + i), region, data.draw(text), Filled.GENERATED])])

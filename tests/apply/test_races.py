@@ -19,8 +19,8 @@ import psycopg
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.reconcile.apply import apply_bundle
-from cutover.reconcile.undo import undo_bundle
+from cutover.reconcile.apply.apply import apply_bundle
+from cutover.reconcile.apply.undo import undo_bundle
 from tests.apply.support import Maker, fence, rows, run, state
 from tests.apply.test_apply import SHOP, TABLES
 from tests.reconcile_read.poolers import TransactionPooler

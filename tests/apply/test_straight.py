@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cutover.reconcile.apply import apply_bundle
-from cutover.reconcile.bundlefile import Bundle
-from cutover.reconcile.cells import Filled
+from cutover.reconcile.apply.apply import apply_bundle
+from cutover.reconcile.apply.target import install, stage, take_lock, writer
+from cutover.reconcile.apply.undo import undo_bundle
+from cutover.reconcile.merge.cells import Filled
 from cutover.reconcile.model import ForeignKey
-from cutover.reconcile.target import install, stage, take_lock, writer
-from cutover.reconcile.undo import undo_bundle
+from cutover.reconcile.review.bundlefile import Bundle
 from tests.apply.support import Maker, fence, name_of, rows, run, state
 
 if TYPE_CHECKING:

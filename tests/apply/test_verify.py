@@ -15,11 +15,11 @@ from cutover.observations.base import Observation
 from cutover.observations.database import FenceProven, ReconcileVerified
 from cutover.plan import Database, Plan
 from cutover.probes.database import read_counters
-from cutover.reconcile.apply import apply_bundle
+from cutover.reconcile.apply.apply import apply_bundle
+from cutover.reconcile.apply.undo import undo_bundle
+from cutover.reconcile.apply.verify import VerifyResult, verify_bundle
 from cutover.reconcile.bundle import Accounted
 from cutover.reconcile.model import Decision
-from cutover.reconcile.undo import undo_bundle
-from cutover.reconcile.verify import VerifyResult, verify_bundle
 from tests.apply.support import FENCED, Maker, fence, name_of, run
 from tests.apply.test_apply import SHOP, all_kinds
 

@@ -12,11 +12,11 @@ from cutover.clock import SystemClock
 from cutover.fence.run import History, fence, release
 from cutover.observations.base import Observation
 from cutover.plan import Database, DatabaseTable, Plan
-from cutover.reconcile.apply import apply_bundle
+from cutover.reconcile.apply.apply import apply_bundle
+from cutover.reconcile.apply.undo import undo_bundle
+from cutover.reconcile.apply.verify import verify_bundle
 from cutover.reconcile.fromplan import options_from
 from cutover.reconcile.run import Request, Urls, reconcile
-from cutover.reconcile.undo import undo_bundle
-from cutover.reconcile.verify import verify_bundle
 from tests.apply.support import rows, run, state
 from tests.world.postgres import Postgres
 

@@ -26,9 +26,9 @@ from pathlib import Path
 
 import psycopg
 
-from cutover.reconcile.apply import Bounds, apply_bundle
+from cutover.reconcile.apply.apply import Bounds, apply_bundle
+from cutover.reconcile.apply.undo import undo_bundle
 from cutover.reconcile.bundle import Step
-from cutover.reconcile.undo import undo_bundle
 from tests.apply.support import Maker, fence
 from tests.world.postgres import Postgres
 

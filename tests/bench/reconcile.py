@@ -28,11 +28,11 @@ from pathlib import Path
 
 import psycopg
 
+from cutover.reconcile.diff.planner import open_sources, read_changes
+from cutover.reconcile.diff.spill import ChangeStore
 from cutover.reconcile.model import Tally
 from cutover.reconcile.options import Options
-from cutover.reconcile.planner import open_sources, read_changes
-from cutover.reconcile.spill import ChangeStore
-from cutover.reconcile.watermark import Watermark, Watermarks
+from cutover.reconcile.source.watermark import Watermark, Watermarks
 from tests.world.postgres import Postgres
 
 KEYS = {

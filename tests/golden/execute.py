@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from cutover.reconcile.bundle import Component, Meta, Step, TableMeta
-from cutover.reconcile.cells import Cell, Cells, Filled, JsonIds, NewId
+from cutover.reconcile.merge.cells import Cell, Cells, Filled, JsonIds, NewId
 from cutover.reconcile.model import PINNED_SETTINGS
 
 

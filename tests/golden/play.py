@@ -18,13 +18,13 @@ import psycopg
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.reconcile.accounting import account
 from cutover.reconcile.bundle import Accounted
-from cutover.reconcile.bundlefile import Bundle
+from cutover.reconcile.merge.accounting import account
 from cutover.reconcile.model import Decision, TableName
-from cutover.reconcile.render import render_text
+from cutover.reconcile.review.bundlefile import Bundle
+from cutover.reconcile.review.render import render_text
 from cutover.reconcile.run import ReconcileResult, Request, Urls, reconcile
-from cutover.reconcile.watermark import Watermark, Watermarks
+from cutover.reconcile.source.watermark import Watermark, Watermarks
 from tests.golden.cases import Case
 from tests.golden.execute import Executor, advance
 from tests.world.postgres import Postgres

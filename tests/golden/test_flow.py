@@ -17,10 +17,10 @@ import pytest
 
 from cutover.errors import CutoverError
 from cutover.reconcile import run as running
-from cutover.reconcile.bundlefile import Bundle
+from cutover.reconcile.diff.planner import Progress
 from cutover.reconcile.options import Options, RuleOption, TableOption
-from cutover.reconcile.planner import Progress
-from cutover.reconcile.render import render_text
+from cutover.reconcile.review.bundlefile import Bundle
+from cutover.reconcile.review.render import render_text
 from cutover.reconcile.run import Request, Urls, reconcile
 
 MakeDatabase = Callable[..., str]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cutover.reconcile.bundlefile import Bundle
 from cutover.reconcile.options import Options
+from cutover.reconcile.review.bundlefile import Bundle
 from cutover.reconcile.run import Request, Urls, reconcile
 from tests.golden.cases import Case, all_cases
 from tests.golden.play import SIDES, Stage, play

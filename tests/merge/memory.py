@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cutover.reconcile.bundle import Component, Step
-from cutover.reconcile.cells import Cell, Cells, Filled, JsonIds, NewId
-from cutover.reconcile.merge import MergeResult, merge
+from cutover.reconcile.merge.cells import Cell, Cells, Filled, JsonIds, NewId
+from cutover.reconcile.merge.merge import MergeResult, merge
+from cutover.reconcile.merge.policy import Facts, Policy, Rule, Rules
+from cutover.reconcile.merge.references import json_id
 from cutover.reconcile.model import (
     Ask,
     Change,
@@ -25,8 +27,6 @@ from cutover.reconcile.model import (
     TableName,
     Unique,
 )
-from cutover.reconcile.policy import Facts, Policy, Rule, Rules
-from cutover.reconcile.references import json_id
 
 Dicts = Mapping[str, Sequence[Mapping[str, object]]]
 

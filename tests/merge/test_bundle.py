@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.reconcile.accounting import UnbalancedError, account, conflict_rows, sums, tally
 from cutover.reconcile.bundle import FORMAT, Component, DatabaseMeta, MappedId, Meta, Step, TableMeta
-from cutover.reconcile.bundlefile import Bundle, BundleWriter
-from cutover.reconcile.cells import Filled, JsonIds, NewId
+from cutover.reconcile.merge.accounting import UnbalancedError, account, conflict_rows, sums, tally
+from cutover.reconcile.merge.cells import Filled, JsonIds, NewId
 from cutover.reconcile.model import ForeignKey, TableName, Tally
+from cutover.reconcile.review.bundlefile import Bundle, BundleWriter
 from tests.merge.memory import Dicts, Memory, table
 
 AT = datetime(2025, 11, 12, 19, 0, tzinfo=UTC)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.reconcile.decisions import FILE, Line, Settled, quote, read_decisions, settle, write_decisions
+from cutover.reconcile.merge.policy import Rules
 from cutover.reconcile.model import Change
-from cutover.reconcile.policy import Rules
+from cutover.reconcile.review.decisions import FILE, Line, Settled, quote, read_decisions, settle, write_decisions
 from tests.merge.memory import Dicts, Memory, Outcome, refers, table
 
 T = table("t", "id:bigint! a:text b:text c:text", together=[["b", "c"]])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cutover.reconcile.cells import NewId
-from cutover.reconcile.policy import Facts
+from cutover.reconcile.merge.cells import NewId
+from cutover.reconcile.merge.policy import Facts
 from tests.merge.memory import Dicts, Memory, Outcome, name, refers, rule, table
 
 ORDERS = table("orders", "id:bigint# note:text")

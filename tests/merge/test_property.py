@@ -8,9 +8,9 @@ from collections import Counter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cutover.reconcile.accounting import accounted_json, sums, tally
-from cutover.reconcile.cells import NewId
-from cutover.reconcile.judged import Judged
+from cutover.reconcile.merge.accounting import accounted_json, sums, tally
+from cutover.reconcile.merge.cells import NewId
+from cutover.reconcile.merge.judged import Judged
 from cutover.reconcile.model import Decision, Table, Tally
 from cutover.reconcile.model import Side as Of
 from tests.merge.histories import Record, Shape, Side, State, by_key, operations, shapes, violations

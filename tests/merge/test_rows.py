@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cutover.reconcile.merge.policy import BaseKind, Facts
 from cutover.reconcile.model import TableKind
-from cutover.reconcile.policy import BaseKind, Facts
 from tests.merge.memory import Memory, Outcome, name, rule, table
 
 PEOPLE = table("people", "id:bigint! name:text city:text zip:text age:integer seen:timestamp", unique=[["zip", "city"]])

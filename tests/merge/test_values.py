@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutover.reconcile.asked import Asked
-from cutover.reconcile.candidates import named_after, words
-from cutover.reconcile.cells import JsonIds, NewId
+from cutover.reconcile.merge.asked import Asked
+from cutover.reconcile.merge.candidates import named_after, words
+from cutover.reconcile.merge.cells import JsonIds, NewId
+from cutover.reconcile.merge.references import same_value
 from cutover.reconcile.model import Ask, Side, TableName
-from cutover.reconcile.references import same_value
 from cutover.reconcile.values import FOREVER, add_delta, compare, has_fraction, instant, later
 from tests.merge.memory import Memory, table
 

@@ -13,12 +13,12 @@ from typing import Any
 import psycopg
 from psycopg import sql as pgsql
 
+from cutover.reconcile.diff.planner import open_sources, read_changes
+from cutover.reconcile.diff.spill import ChangeStore, TableDiff
 from cutover.reconcile.model import PINNED_SETTINGS, Change, Row, Schema, Table, TableName
 from cutover.reconcile.options import Options
-from cutover.reconcile.planner import open_sources, read_changes
-from cutover.reconcile.source import Sources
-from cutover.reconcile.spill import ChangeStore, TableDiff
-from cutover.reconcile.watermark import Watermarks
+from cutover.reconcile.source.sides import Sources
+from cutover.reconcile.source.watermark import Watermarks
 from tests.world.postgres import Postgres
 
 HASHES = "packed row hashes"

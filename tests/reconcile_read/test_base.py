@@ -14,10 +14,10 @@ import psycopg
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.reconcile import dumpfile
 from cutover.reconcile.model import Side, TableName
 from cutover.reconcile.options import Options
-from cutover.reconcile.watermark import Watermark, Watermarks
+from cutover.reconcile.source import dumpfile
+from cutover.reconcile.source.watermark import Watermark, Watermarks
 from tests.reconcile_read.support import HASHES, WHOLE, Copies, Sides, check, reading, run
 from tests.world.fixtures import MakeDatabase
 from tests.world.postgres import Postgres, binaries
@@ -353,7 +353,7 @@ def mark(url: str) -> Watermark:
 def test_a_watermark_finds_what_the_real_base_finds(
     restored: Sides, tmp_path: Path, prove: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cutover.reconcile.xmindiff._SMALL", 0)
+    monkeypatch.setattr("cutover.reconcile.diff.xmindiff._SMALL", 0)
     marks = Watermarks(old=mark(restored.old), new=mark(restored.new))
     go_on(restored.old, OLD)
     go_on(restored.new, NEW)
@@ -389,8 +389,8 @@ def test_rows_rewritten_without_a_change_are_no_changes_by_a_watermark(
     restored: Sides, tmp_path: Path, prove: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Newer row versions are judged by value, on both sides; every count is exact."""
-    monkeypatch.setattr("cutover.reconcile.xmindiff._SMALL", 0)
-    monkeypatch.setattr("cutover.reconcile.marked._PER_QUERY", 7)
+    monkeypatch.setattr("cutover.reconcile.diff.xmindiff._SMALL", 0)
+    monkeypatch.setattr("cutover.reconcile.diff.marked._PER_QUERY", 7)
     marks = Watermarks(old=mark(restored.old), new=mark(restored.new))
     for url, every, part, first, changed, gone in (
         (restored.old, 3, 1, 90, 9, "v9"),
@@ -452,7 +452,7 @@ def test_a_watermark_of_another_cluster_or_copy_is_not_trusted(restored: Sides, 
 def test_a_watermark_taken_too_late_is_contradicted(
     restored: Sides, tmp_path: Path, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cutover.reconcile.xmindiff._SMALL", small)
+    monkeypatch.setattr("cutover.reconcile.diff.xmindiff._SMALL", small)
     go_on(restored.old, "update plain set v = 'lost' where id < 400")
     marks = Watermarks(old=mark(restored.old), new=mark(restored.new))
     with (
@@ -467,8 +467,8 @@ def test_a_watermark_taken_too_late_is_contradicted(
 def test_rows_that_new_never_deleted_contradict_a_watermark_too(
     restored: Sides, tmp_path: Path, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cutover.reconcile.xmindiff._SMALL", small)
-    monkeypatch.setattr("cutover.reconcile.counts.TOLD_WITHIN", 1.0)
+    monkeypatch.setattr("cutover.reconcile.diff.xmindiff._SMALL", small)
+    monkeypatch.setattr("cutover.reconcile.source.counts.TOLD_WITHIN", 1.0)
     go_on(restored.old, "insert into plain select from generate_series(1, 3)")
     marks = Watermarks(old=mark(restored.old), new=mark(restored.new))
     with (
@@ -485,7 +485,7 @@ def test_a_row_that_old_deleted_and_new_updated_is_no_insert_of_new(
     restored: Sides, tmp_path: Path, small: int, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither by a key that base's sequence had drawn, nor by one that nobody draws: both counters say so."""
-    monkeypatch.setattr("cutover.reconcile.xmindiff._SMALL", small)
+    monkeypatch.setattr("cutover.reconcile.diff.xmindiff._SMALL", small)
     marks = Watermarks(old=mark(restored.old), new=mark(restored.new) if known else None)
     go_on(restored.old, "delete from plain where id = 7; delete from uu where v = 'v12'")
     go_on(restored.new, "update plain set v = 'n' where id = 7; update uu set twice = default, v = 'n' where v = 'v12'")

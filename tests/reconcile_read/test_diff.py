@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from cutover.errors import CutoverError
+from cutover.reconcile.diff.spill import ChangeKind
 from cutover.reconcile.options import Options, TableOption
-from cutover.reconcile.spill import ChangeKind
 from tests.reconcile_read.support import HASHES, WHOLE, Copies, Sides, check, reading
 
 STRATEGIES = [WHOLE, HASHES]
@@ -441,11 +441,11 @@ def test_a_match_key_that_does_not_tell_rows_apart_is_refused(copies: Copies, tm
 def test_rows_in_another_physical_order_spill_and_are_found(
     copies: Copies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cutover.reconcile.match._HELD", 2000)
-    monkeypatch.setattr("cutover.reconcile.match._FRESH", 500)
-    monkeypatch.setattr("cutover.reconcile.scan._ROUND_ROWS", 1500)
-    monkeypatch.setattr("cutover.reconcile.scan._FIRST_BLOCKS", 16)
-    monkeypatch.setattr("cutover.reconcile.scan.MOST_ROWS", 1000)
+    monkeypatch.setattr("cutover.reconcile.diff.match._HELD", 2000)
+    monkeypatch.setattr("cutover.reconcile.diff.match._FRESH", 500)
+    monkeypatch.setattr("cutover.reconcile.diff.scan._ROUND_ROWS", 1500)
+    monkeypatch.setattr("cutover.reconcile.diff.scan._FIRST_BLOCKS", 16)
+    monkeypatch.setattr("cutover.reconcile.diff.scan.MOST_ROWS", 1000)
     sides = copies(
         "create table t (id uuid primary key, n int, v text);",
         "insert into t select md5(g::text)::uuid, g, repeat('x', 80) from generate_series(1, 20000) g;",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cutover.reconcile.estimate import estimate_from_diffs, estimate_since
+from cutover.reconcile.diff.estimate import estimate_from_diffs, estimate_since
 from cutover.reconcile.options import Options, TableOption
 from tests.reconcile_read.support import Copies, reading
 

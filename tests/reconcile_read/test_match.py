@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cutover.reconcile.match import Candidates, Matcher
-from cutover.reconcile.reader import Records
+from cutover.reconcile.diff.match import Candidates, Matcher
+from cutover.reconcile.source.reader import Records
 
 Number = tuple[int, int, int]
 
@@ -50,7 +50,7 @@ def run(sides: list[list[Number]], folder: Path, *, by_key: bool, held: int, key
 def test_the_matcher_finds_exactly_what_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, sides: int, held: int
 ) -> None:
-    monkeypatch.setattr("cutover.reconcile.match._FRESH", 20)
+    monkeypatch.setattr("cutover.reconcile.diff.match._FRESH", 20)
     draw = random.Random(seed)
     for _ in range(4):
         serial = draw.random() < 0.5

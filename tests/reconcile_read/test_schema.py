@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.reconcile.lookup import LiveLookup
+from cutover.reconcile.merge.lookup import LiveLookup
 from cutover.reconcile.model import Ask, Side, TableKind, TableName
 from cutover.reconcile.options import Options, ReferenceOption, RuleOption, TableOption
 from tests.reconcile_read.support import HASHES, Copies, reading

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from cutover.errors import CutoverError
+from cutover.reconcile.diff.planner import Progress, open_sources, read_changes
+from cutover.reconcile.diff.spill import ChangeStore
 from cutover.reconcile.model import PINNED_SETTINGS, Side, TableName
 from cutover.reconcile.options import Options
-from cutover.reconcile.planner import Progress, open_sources, read_changes
-from cutover.reconcile.session import Database, connect
-from cutover.reconcile.spill import ChangeStore
+from cutover.reconcile.source.session import Database, connect
 from tests.reconcile_read.poolers import TransactionPooler, Wire
 from tests.reconcile_read.support import HASHES, Copies, check, reading, run
 from tests.world.fixtures import MakeDatabase
@@ -167,7 +167,7 @@ def test_statement_timeout(copies: Copies, tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_held_elsewhere(copies: Copies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("cutover.reconcile.session", fromlist=["x"])._POLITE, "lock_timeout", "200ms")
+    monkeypatch.setitem(__import__("cutover.reconcile.source.session", fromlist=["x"])._POLITE, "lock_timeout", "200ms")
     sides = copies(SIMPLE, FILL)
     with psycopg.connect(sides.new) as blocker:
         blocker.execute("lock table t in access exclusive mode")
@@ -191,8 +191,8 @@ def through(wire: Wire, url: str) -> str:
 def test_a_connection_cut_in_mid_scan_is_made_good(
     postgres: Postgres, copies: Copies, tmp_path: Path, whom: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cutover.reconcile.scan._FIRST_BLOCKS", 16)
-    monkeypatch.setattr("cutover.reconcile.scan.MOST_ROWS", 2000)
+    monkeypatch.setattr("cutover.reconcile.diff.scan._FIRST_BLOCKS", 16)
+    monkeypatch.setattr("cutover.reconcile.diff.scan.MOST_ROWS", 2000)
     sides = copies(
         BIG,
         BIG_FILL,
@@ -328,8 +328,8 @@ def test_servers_that_hash_otherwise_fall_back(copies: Copies, tmp_path: Path, m
         "update t set v = 'o' where f < 1; delete from t where n = 5;",
         "update t set n = n + 1 where f > 160; update t set f = '-0' where n = 3;",
     )
-    from cutover.reconcile import source
-    from cutover.reconcile.hashing import HashLevel
+    from cutover.reconcile.source import sides as source
+    from cutover.reconcile.source.hashing import HashLevel
 
     for level in HashLevel:
         monkeypatch.setattr(source, "agreed_level", lambda databases, level=level: level)

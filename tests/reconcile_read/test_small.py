@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cutover.errors import CutoverError
-from cutover.reconcile.diff import Prepared, diff_table
-from cutover.reconcile.judge import without_common
+from cutover.reconcile.diff.judge import without_common
+from cutover.reconcile.diff.table import Prepared, diff_table
 from cutover.reconcile.model import Row
 from tests.reconcile_read.support import WHOLE, Copies, check, reading
 
@@ -67,7 +67,7 @@ def test_small_tables_are_read_ahead_and_large_ones_wait_for_their_turn(
         return diff_table(sources, prepared, *args, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Prepared, "start", started)
-    monkeypatch.setattr("cutover.reconcile.planner.diff_table", noted)
+    monkeypatch.setattr("cutover.reconcile.diff.planner.diff_table", noted)
     with reading(sides.old, sides.new, sides.base, tmp_path) as read:
         check(read, sides)
         assert read.of("t20large").strategy != WHOLE

@@ -16,13 +16,13 @@ from cutover.observations.base import Observation
 from cutover.observations.database import SchemaSeen
 from cutover.plan import Database, Plan
 from cutover.probes.database import read_schema
-from cutover.reconcile import source
-from cutover.reconcile.bundlefile import Bundle
-from cutover.reconcile.hashing import SELF_CHECK, HashLevel
 from cutover.reconcile.model import Side
 from cutover.reconcile.options import Options
+from cutover.reconcile.review.bundlefile import Bundle
 from cutover.reconcile.run import Request, Urls, reconcile
-from cutover.reconcile.session import connect
+from cutover.reconcile.source import sides as source
+from cutover.reconcile.source.hashing import SELF_CHECK, HashLevel
+from cutover.reconcile.source.session import connect
 from tests.reconcile_read.support import HASHES, WHOLE, Sides, check, reading
 from tests.reconcile_read.test_base import NEW, OLD, ROWS, SCHEMA
 from tests.world.postgres import Postgres

@@ -55,6 +55,7 @@ class Rounds:
     Args:
         plan: already with its sides swapped when ``reverse``.
         reverse: a roll-back is watched.
+        planned: there is a plan file, not just a host name.
         command: what the entries say ran them.
     """
 
@@ -68,6 +69,7 @@ class Rounds:
         phase: Phase,
         base_dir: Path,
         reverse: bool = False,
+        planned: bool = True,
     ) -> None:
         self.plan = plan
         self.ledger = ledger
@@ -76,6 +78,7 @@ class Rounds:
         self.phase = phase
         self.base_dir = base_dir
         self.reverse = reverse
+        self.planned = planned
         self.evidence = Evidence(plan)
         self.evidence.phase = phase
         self._read_to = 0
@@ -135,6 +138,7 @@ class Rounds:
             began=began,
             plan_hash=self.plan.hash(),
             reverse=self.reverse,
+            planned=self.planned,
             names=tuple(names),
             verdict="",
             exit_code=0,

@@ -17,7 +17,13 @@ def run(session: Session, name: str | None, old: Sequence[str] | None, new: Sequ
     plan = session.with_sides(session.plan(), *sides) if name is None else session.plan_for(name, *sides)
     with session.open_ledger() as ledger:
         rounds = Rounds(
-            plan, ledger, session.clock, command="preflight", phase=Phase.PREFLIGHT, base_dir=session.base_dir
+            plan,
+            ledger,
+            session.clock,
+            command="preflight",
+            phase=Phase.PREFLIGHT,
+            base_dir=session.base_dir,
+            planned=session.has_plan,
         )
         judgement = asyncio.run(one_round(session, rounds))
     judged = judgement.judged

@@ -41,6 +41,7 @@ class Judged(Observation):
         began: when the round's first probe was started.
         plan_hash: of the plan that it was judged by.
         reverse: the sides were swapped.
+        planned: there is a plan file, not just a host name.
         names: the plan's names.
         verdict, exit_code: what it came to.
         soaked: seconds that each name has held, after this round.
@@ -55,6 +56,7 @@ class Judged(Observation):
     began: datetime
     plan_hash: str
     reverse: bool = False
+    planned: bool = True
     names: tuple[str, ...]
     verdict: str
     exit_code: int

@@ -136,7 +136,7 @@ def next_command(judged: Judged) -> str:
         case Verdict.BLOCKED | Verdict.INCONCLUSIVE:
             worst = blockers(judged.findings, Status.FAIL) or blockers(judged.findings, Status.INCONCLUSIVE)
             if any("--new" in x.message for x in judged.findings if x.status is Status.INCONCLUSIVE):
-                return f"cutover init {host} --new ..."
+                return f"add new = [...] to {host} in the plan" if judged.planned else f"cutover init {host} --new ..."
             waiting = [x.until for x in worst if x.until is not None]
             if worst and len(waiting) == len(worst):
                 again = f"{judged.command} --reverse" if judged.reverse else judged.command

@@ -67,7 +67,7 @@ def judged(verdict: Verdict, *findings: Finding, command: str = "preflight", **m
 
 
 def test_the_first_screen_says_verdict_why_until_when_and_the_next_command() -> None:
-    text = judged_text(judged(Verdict.BLOCKED, PASSED, SKIPPED, NO_NEW, TTL), plain)
+    text = judged_text(judged(Verdict.BLOCKED, PASSED, SKIPPED, NO_NEW, TTL, planned=False), plain)
     assert text.splitlines() == [
         "app.example.com   BLOCKED (3)",
         "✗ app.example.com A: TTL is 86400 s at hop 1 of 1 (limit 60 s) -> 13 Nov 06:00:00 UTC (in 1 d)"
@@ -78,6 +78,11 @@ def test_the_first_screen_says_verdict_why_until_when_and_the_next_command() -> 
         "- not in the plan: dns.change-insync",
         "Next: cutover init app.example.com --new ...",
     ]
+
+
+def test_where_there_is_a_plan_nobody_is_told_to_make_one() -> None:
+    text = judged_text(judged(Verdict.INCONCLUSIVE, NO_NEW), plain)
+    assert text.splitlines()[-1] == "Next: add new = [...] to app.example.com in the plan"
 
 
 def test_a_check_that_has_something_to_say_is_only_skipped_for_what_it_names() -> None:

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -186,6 +185,7 @@ class _XminJudge:
         self._sequence = self._last_value(sources)
         self._sources = sources
         self._unsure: list[tuple[Key, Row | None]] = []
+        self._too_many = False
         self._deleted = 0
 
     def _last_value(self, sources: Sources) -> int | None:
@@ -278,28 +278,27 @@ class _XminJudge:
             self._tallies.new_changed(key, ChangeKind.INSERT)
         elif self._sequence is not None:
             self._deleted_on_old(key, new)
-        elif self._nothing_deleted:
-            self._tallies.new_changed(key, ChangeKind.INSERT)
         elif len(self._unsure) < _MOST_UNSURE:
             self._unsure.append((key, new))
         else:
-            raise CutoverError(
-                f"{self._table.name}: more than {_MOST_UNSURE} rows are on new only, and nothing tells those that new"
-                " inserted from those that old deleted and new updated",
-                "give a base (URL or dump) for this comparison",
-                exit_code=4,
-            )
+            self._too_many = True
+            self._tallies.new_changed(key, ChangeKind.INSERT)
 
-    @cached_property
-    def _nothing_deleted(self) -> bool:
-        """Whether old's counters say that it deleted nothing since the watermark, or new's that it updated nothing."""
-        counts.wait_until_told((self._sources.old, self._sources.new))
-        mark, theirs = self._how.base.old_mark, self._how.base.new_mark
-        raw = _raw(self._sources, Side.NEW, self._table)
-        if self._old_deletes() == 0:
+    def _all_inserted(self) -> bool:
+        """Tell whether new inserted all rows that only it has: by the counters that say what else could be.
+
+        Either every delete of old's is one of a row that new still holds as the restore wrote it, or new updated
+        nothing.
+        """
+        counts.wait_until_told([self._sources.old])
+        deleted = self._old_deletes()
+        if deleted is not None and deleted <= self._deleted:
             return True
+        mark, theirs = self._how.base.old_mark, self._how.base.new_mark
         if mark is None or not self._how.new_known:
             return False
+        counts.wait_until_told([self._sources.new])
+        raw = _raw(self._sources, Side.NEW, self._table)
         updated = counts.counted(self._sources.new, raw, counts.UPDATED, theirs or mark)
         return updated is not None and updated == (0 if theirs is None else counts.counted_at(theirs, raw, 1))
 
@@ -311,12 +310,29 @@ class _XminJudge:
         return None if now is None or now < before else now - before
 
     def _settle_unsure(self) -> None:
-        """Decide when all deletes that are sure are known: old has made no other one, or perhaps these."""
-        if not self._unsure:
+        """Decide about the rows that only new has, now that all other deletes of old are known.
+
+        Raises:
+            CutoverError: nothing tells, and they are too many for a person (exit code 4).
+        """
+        if not self._holds_unsure():
             return
-        deleted = self._old_deletes()
+        inserted = self._all_inserted()
+        if not inserted and self._too_many:
+            raise CutoverError(
+                f"{self._table.name}: more than {_MOST_UNSURE} rows are on new only, and nothing tells those that new"
+                " inserted from those that old deleted and new updated",
+                "give a base (URL or dump) for this comparison",
+                exit_code=4,
+            )
+        self._take_unsure(inserted=inserted)
+
+    def _holds_unsure(self) -> bool:
+        return bool(self._unsure)
+
+    def _take_unsure(self, *, inserted: bool) -> None:
         for key, new in self._unsure:
-            if deleted is not None and deleted <= self._deleted:
+            if inserted:
                 self._tallies.new_changed(key, ChangeKind.INSERT)
             else:
                 self._deleted_on_old(key, new)
@@ -351,6 +367,7 @@ class _MarkedJudge(_XminJudge):
     ) -> None:
         super().__init__(table, plan, readers, tallies, how, sources)
         self._marked = readers
+        self._held: list[Candidates] = []
         self._places = [table.places[each] for each in table.key]
         self._integer = plan.integer_key
 
@@ -360,21 +377,45 @@ class _MarkedJudge(_XminJudge):
             return
         old_there, new_there = found.there[:, 0], found.there[:, 1]
         is_base = found.there & (found.first == BASE)
-        # A base row of old that new has newer or lacks, or one that only new can have had: nothing of old's doing.
-        only_new = is_base[:, 0]
         fresh = ~old_there & new_there & ~is_base[:, 1]
-        if fresh.any():
-            only_new |= fresh & self._surely_inserted(found)
-        self._judge(_where(found, ~only_new), is_base[~only_new])
-        rest = _where(found, only_new)
-        for start in range(0, len(rest.key), _BATCHED_KEYS):
-            self._changed_by_new(rest.part(start, start + _BATCHED_KEYS))
+        if self._how.base.inferred:
+            inserted, unsure = fresh, np.zeros_like(fresh)
+        elif self._sequence is None:
+            inserted, unsure = np.zeros_like(fresh), fresh
+        else:
+            above = found.key.astype(np.int64) > self._sequence if self._integer else np.zeros_like(fresh)
+            inserted, unsure = fresh & above, np.zeros_like(fresh)
+        # A base row of old that new has newer or lacks, or one that only new can have had: nothing of old's doing.
+        only_new = is_base[:, 0] | inserted
+        by_value = ~only_new & ~unsure
+        self._judge(_where(found, by_value), is_base[by_value])
+        self._hold(_where(found, unsure))
+        self._all_changed_by_new(_where(found, only_new))
 
-    def _surely_inserted(self, found: Candidates) -> npt.NDArray[np.bool_]:
-        """Tell which rows that only new has need no other look: old cannot have deleted them."""
-        if self._sequence is not None and self._integer:
-            return np.asarray(found.key.astype(np.int64) > self._sequence)
-        return np.full(len(found.key), self._sequence is None and self._nothing_deleted)
+    def _hold(self, found: Candidates) -> None:
+        room = _MOST_UNSURE - sum(len(part.key) for part in self._held)
+        if len(found.key) > room:
+            self._too_many = True
+            self._all_changed_by_new(found.part(room, len(found.key)))
+        if room and len(found.key):
+            self._held.append(found.part(0, room))
+
+    def _holds_unsure(self) -> bool:
+        return bool(self._held)
+
+    def _take_unsure(self, *, inserted: bool) -> None:
+        for part in self._held:
+            if inserted:
+                self._all_changed_by_new(part)
+                continue
+            rows = self._readers[1].fetch(part.positions[:, 1])
+            for position in part.positions[:, 1].tolist():
+                self._deleted_on_old(self._values.key_of(rows[position]), rows[position])
+        self._held.clear()
+
+    def _all_changed_by_new(self, found: Candidates) -> None:
+        for start in range(0, len(found.key), _BATCHED_KEYS):
+            self._changed_by_new(found.part(start, start + _BATCHED_KEYS))
 
     def _changed_by_new(self, found: Candidates) -> None:
         both = found.there[:, 0] & found.there[:, 1]

@@ -27,7 +27,7 @@ from cutover.rehearsal.narrator import StoryError
 from cutover.rehearsal.origin import Origin
 from cutover.rehearsal.postgres import Postgres
 from cutover.rehearsal.resolver import Resolver
-from cutover.rehearsal.shop import APP_ROLE, SCHEMA, Shop
+from cutover.rehearsal.shop import APP_ROLE, ROWS, SCHEMA, Shop
 from cutover.rehearsal.users import User, Where
 
 NAME = "app.example.com"
@@ -141,6 +141,7 @@ class Sandbox:
         for database in ("old", "new"):
             self.postgres.execute(f"CREATE DATABASE {database}")
             self.postgres.execute(SCHEMA, database=database)
+        self.postgres.execute(ROWS, database="old")
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine in the sandbox's loop and wait for it."""

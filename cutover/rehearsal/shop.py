@@ -29,12 +29,14 @@ CREATE TABLE payments (
     amount numeric(10, 2) NOT NULL
 );
 CREATE INDEX ON payments (order_id);
+GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO app;
+"""
+ROWS = """
 INSERT INTO users (email, phone, city)
     SELECT 'user' || n || '@shop.example', '555-' || to_char(n, 'FM0000'), 'Porto' FROM generate_series(1, 200) n;
 INSERT INTO orders (user_id, item, amount, placed_at)
     SELECT 1 + n % 200, 'item ' || n % 37, 5 + n % 90, now() - interval '1 hour' * n FROM generate_series(1, 1000) n;
 INSERT INTO payments (order_id, amount) SELECT id, amount FROM orders ORDER BY id;
-GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO app;
 ANALYZE;
 """
 APP_ROLE = "app"

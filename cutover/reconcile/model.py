@@ -161,6 +161,8 @@ class Table:
         columns_required: columns that new never leaves empty and old may, or lacks; none where triggers may fill them.
         updated_at: columns that a trigger (or the plan) says are noise.
         groups: columns that belong together, from the plan.
+        checks: new's CHECKs; none where triggers may still change what is written.
+        checks_of_old: the definitions of those that old's rows passed as well.
         column_names, places: names in row order, and the place of each in a row.
         dependencies: sets of columns that share a CHECK, foreign key, unique, exclusion or generated
             expression, the plan's groups included: two sides touching one set is no mere column merge.
@@ -191,6 +193,8 @@ class Table:
     deleted_at: str | None = None
     owner: str | None = None
     groups: tuple[tuple[str, ...], ...] = ()
+    checks: tuple[Constraint, ...] = ()
+    checks_of_old: frozenset[str] = frozenset()
     dependencies: tuple[frozenset[str], ...] = ()
     generated_from: tuple[tuple[str, frozenset[str]], ...] = ()
     column_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
@@ -297,4 +301,8 @@ class Lookup(Protocol):
         Needed where text cannot tell (expression and partial indexes, non-deterministic collations,
         exclusion operators).
         """
+        ...
+
+    def refused(self, table: Table, check: Constraint, rows: Sequence[Row]) -> Sequence[int]:
+        """Return the places of those of ``rows`` that a CHECK of new refuses; none where that cannot be told."""
         ...

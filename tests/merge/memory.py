@@ -156,6 +156,10 @@ class Memory:
             return []
         return [each for each in self.states[side].get(table.name, []) if value(each) == value(row)]
 
+    def refused(self, table: Table, check: Constraint, rows: Sequence[Row]) -> Sequence[int]:
+        place, least = table.places[check.columns[0]], int(check.definition.rpartition(" >= ")[2])
+        return [number for number, row in enumerate(rows) if (cell := row[place]) is not None and int(cell) < least]
+
     def changes(self) -> list[Change]:
         found: list[Change] = []
         for each in self.schema.tables.values():

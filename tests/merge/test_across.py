@@ -267,3 +267,35 @@ def test_a_rule_that_drops_a_parent_s_delete_keeps_its_children() -> None:
     new: Dicts = {"orders": [{"id": 1, "note": "n"}], "items": base["items"]}
     found = check([ORDERS, ITEMS], base, {}, new, rule("orders", None, "new"))
     assert found.decisions() == {"orders 1": "skipped", "items 5": "conflict:dependent"}
+
+
+def test_a_result_that_new_refuses_is_a_conflict_and_so_is_what_needs_it() -> None:
+    """No row of either side breaks the CHECK; the sum of the two differences does."""
+    positive = Constraint("positive", "check", ("balance",), "balance >= 0")
+    accounts = table(
+        "accounts", "id:bigint! balance:int", checks=(positive,), checks_of_old=frozenset({"balance >= 0"})
+    )
+    marks = table("marks", "id:bigint! account:bigint", refers=[refers("account", "accounts")])
+    base: Dicts = {"accounts": [{"id": 1, "balance": 100}, {"id": 2, "balance": 100}]}
+    old: Dicts = {"accounts": [{"id": 1, "balance": 20}, {"id": 2, "balance": 90}]}
+    new: Dicts = {"accounts": [{"id": 1, "balance": 50}, {"id": 2, "balance": 50}]}
+    found = check([accounts, marks], base, old, new, rule("accounts", "balance", "add"))
+    assert found.decisions() == {"accounts 1": "conflict:check", "accounts 2": "merged"}
+    assert found.result.judged[0].columns == ("balance",)
+
+
+def test_a_check_that_only_new_has_is_asked_for_every_row_that_old_wrote() -> None:
+    positive = Constraint("positive", "check", ("balance",), "balance >= 0")
+    accounts = table("accounts", "id:bigint! balance:int", checks=(positive,))
+    marks = table("marks", "id:bigint! account:bigint", refers=[refers("account", "accounts")])
+    old: Dicts = {
+        "accounts": [{"id": 1, "balance": -1}, {"id": 2, "balance": 1}, {"id": 3, "balance": None}],
+        "marks": [{"id": 9, "account": 1}],
+    }
+    found = check([accounts, marks], {}, old, {})
+    assert found.decisions() == {
+        "accounts 1": "conflict:check",
+        "accounts 2": "apply",
+        "accounts 3": "apply",
+        "marks 9": "conflict:dependent",
+    }

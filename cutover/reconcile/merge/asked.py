@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -130,6 +130,11 @@ class Asked:
         if asked not in self._violations:
             self._violations[asked] = tuple(self._lookup.violations(side, table, constraint, plain))
         return self._violations[asked]
+
+    def refused(self, table: Table, check: Constraint, rows: Iterable[Cells]) -> Sequence[int]:
+        """Return the places of the rows that a CHECK of new refuses; what is not drawn yet counts as NULL."""
+        plain = [tuple(cell if type(cell) is str else None for cell in row) for row in rows]
+        return self._lookup.refused(table, check, plain)
 
 
 def _plain(values: tuple[str | None, ...]) -> Values:

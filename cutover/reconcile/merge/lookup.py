@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
+import psycopg
 from psycopg import errors, sql
 
 from cutover.errors import CutoverError
@@ -162,6 +163,41 @@ class LiveLookup:
         )
         return _answer(database, query) or []
 
+    def refused(self, table: Table, check: Constraint, rows: Sequence[Row]) -> Sequence[int]:
+        """Return the places of those of ``rows`` that a CHECK of new refuses; none where that cannot be told.
+
+        New's server evaluates the constraint's own expression over the columns that it names.
+        """
+        database, raw = self._sources.new, self._sources.raw(Side.NEW, table.name)
+        columns = [] if raw is None else [column for column in raw.columns if column.name in check.columns]
+        if raw is None or not rows or len(columns) != len(check.columns):
+            return []
+        stored = database.dicts(_CHECK, {"table": raw.oid, "name": check.name})
+        if not stored:
+            return []
+        names = [sql.Identifier(f"v{number}") for number in range(len(columns))]
+        query = sql.SQL(
+            "SELECT u.place FROM unnest({places}::int[], {arrays}) AS u(place, {names}),"
+            " LATERAL (SELECT {casts}) AS {table} WHERE NOT ({expression})"
+        ).format(
+            places=sql.Literal(list(range(len(rows)))),
+            arrays=sql.SQL(", ").join(
+                sql.SQL("{}::text[]").format(sql.Literal([row[table.places[column.name]] for row in rows]))
+                for column in columns
+            ),
+            names=sql.SQL(", ").join(names),
+            casts=sql.SQL(", ").join(
+                sql.SQL("CAST({} AS {}) AS {}").format(name, sql.SQL(column.type), sql.Identifier(column.name))
+                for name, column in zip(names, columns, strict=True)
+            ),
+            table=sql.Identifier(table.name.name),
+            expression=sql.SQL(stored[0]["expression"]),
+        )
+        try:
+            return [int(row[0] or 0) for row in _answer(database, query, careful=True) or []]
+        except (psycopg.ProgrammingError, psycopg.InternalError):
+            return []  # a function of theirs that this role may not call, or that raises: the apply will tell
+
 
 class _RefusedError(Exception):
     """The server does not take a value."""
@@ -185,6 +221,13 @@ def _answer(database: Database, query: sql.Composed, *, careful: bool = False) -
     except _RefusedError:
         return None
 
+
+_CHECK = """
+SELECT pg_get_expr(conbin, conrelid) AS expression
+  FROM pg_constraint
+ WHERE conrelid = %(table)s::oid AND conname = %(name)s AND contype = 'c'
+   AND coalesce((to_jsonb(pg_constraint) ->> 'conenforced')::bool, true)
+"""
 
 _NO_EQUALITY = frozenset({"json", "xml", "point", "polygon", "box", "lseg", "path", "line", "circle", "jsonpath"})
 

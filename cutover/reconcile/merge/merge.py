@@ -10,6 +10,7 @@ from cutover.reconcile.bundle import Component
 from cutover.reconcile.merge.asked import Asked
 from cutover.reconcile.merge.candidates import FreeText, Suspects
 from cutover.reconcile.merge.cells import NewId
+from cutover.reconcile.merge.checks import refused_by_check
 from cutover.reconcile.merge.classify import Context, append_only, classify
 from cutover.reconcile.merge.components import change_set
 from cutover.reconcile.merge.crossrow import CrossRow
@@ -75,6 +76,8 @@ def merge(
         judged.extend(append_only(each) for each in classify(context, number, change))
     warnings = _undeclared(schema, judged, held, identities, rules)
     judged[:] = [each if each.number == at else replace(each, number=at) for at, each in enumerate(judged)]
+    for position, refused in list(refused_by_check(judged, asked)):
+        judged[position] = refused
     while True:
         CrossRow(schema, judged, asked, rules).run()
         steps = change_set(judged, edges(schema, judged, asked))

@@ -182,6 +182,8 @@ def _table(
         deleted_at=option.deleted_at if option else None,
         owner=option.owner if option else None,
         groups=groups,
+        checks=() if new is None or new.triggers else tuple(x for x in new.constraints if x.kind == "check"),
+        checks_of_old=frozenset(each.definition for each in old.constraints if each.kind == "check"),
         dependencies=tuple(sorted((each for each in dependencies if len(each) > 1), key=sorted)),
         generated_from=tuple(_generated_from(old, new)),
     )

@@ -1,0 +1,1 @@
+INSERT INTO accounts VALUES (1,100,'a'),(2,100,'b');

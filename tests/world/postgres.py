@@ -326,6 +326,8 @@ class Postgres:
             command += pgsql.SQL(" owner {}").format(pgsql.Identifier(owner))
         if template:
             command += pgsql.SQL(" template {}").format(pgsql.Identifier(template))
+        elif self.major >= 15:
+            command += pgsql.SQL(" strategy file_copy")  # a third of the time of the default, without fsync
         command += pgsql.SQL(" ") + pgsql.SQL(options)
         with self.connect() as connection:
             connection.execute(command)

@@ -16,7 +16,8 @@ import pytest
 from cutover.errors import CutoverError
 from cutover.reconcile.model import Side, TableName
 from cutover.reconcile.options import Options
-from cutover.reconcile.source import dumpfile
+from cutover.reconcile.source import counts, dumpfile
+from cutover.reconcile.source.session import Database
 from cutover.reconcile.source.watermark import Watermark, Watermarks
 from tests.reconcile_read.support import HASHES, WHOLE, Copies, Sides, check, reading, run
 from tests.world.fixtures import MakeDatabase
@@ -520,6 +521,54 @@ def test_many_rows_of_new_are_its_inserts_as_long_as_every_delete_of_old_is_acco
     ):
         pass
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "gone"),
+    [
+        (
+            "uu",
+            "update uu set k = gen_random_uuid() where v = 'v11'; delete from uu where v = 'v12'",
+            "update uu set v = 'n' where v = 'v12'",
+            2,
+        ),
+        ('Odd "(name)', 'truncate "Odd ""(name)"', 'update "Odd ""(name)" set c = \'n\' where "a, b" = 3', 10),
+        (
+            "parts",
+            "delete from parts where id = 7",
+            "delete from parts where id = 7; insert into parts values (7, 'again')",
+            1,
+        ),
+        ("parts", "drop table parts_1", "update parts set v = 'n' where id = 7", 99),
+    ],
+    ids=["a changed key", "truncate", "made anew on new", "a dropped partition"],
+)
+def test_what_no_counter_tells_is_no_proof_that_new_inserted_a_row(
+    restored: Sides, tmp_path: Path, table: str, old: str, new: str, gone: int
+) -> None:
+    marks = Watermarks(old=mark(restored.old), new=mark(restored.new))
+    go_on(restored.old, old)
+    go_on(restored.new, new)
+    with reading(restored.old, restored.new, None, tmp_path, watermarks=marks) as read:
+        assert (read.of(table).old.delete, read.of(table).new.insert) == (gone, 0)
+
+
+def test_sessions_that_cannot_be_seen_or_have_not_ended_may_have_more_to_tell(
+    restored: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "TOLD_WITHIN", 1.0)
+    with psycopg.connect(restored.old, autocommit=True) as app:
+        app.execute("create role low login")
+        try:
+            with Database(Side.OLD, restored.old) as seen:
+                assert counts.told(seen)
+            with Database(Side.OLD, restored.old.replace("postgres@", "low@")) as blind:
+                assert not counts.told(blind)
+            with app.transaction(), Database(Side.OLD, restored.old) as waiting:
+                app.execute("select 1")
+                assert not counts.told(waiting)
+        finally:
+            app.execute("drop role low")
 
 
 def test_a_row_deleted_by_a_session_that_idles_is_counted_in_time(restored: Sides, tmp_path: Path) -> None:

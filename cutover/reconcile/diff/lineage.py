@@ -53,7 +53,7 @@ def _never_deleted(sources: Sources, mark: Watermark, diffs: Iterable[TableDiff]
             continue
         until = time.monotonic() + counts.TOLD_WITHIN
         while True:
-            counted = counts.counted(sources.new, raw, counts.GONE_KEYS, mark)
+            counted = counts.gone_keys(sources.new, raw, mark)
             if counted is None or counted >= diff.new.delete:
                 break
             if time.monotonic() >= until:

@@ -186,7 +186,7 @@ class _XminJudge:
         self._sources = sources
         self._unsure: list[tuple[Key, Row | None]] = []
         self._too_many = False
-        self._deleted = 0
+        self._gone_on_old = self._only_on_old = 0
 
     def _last_value(self, sources: Sources) -> int | None:
         if not self._table.generated_key:
@@ -261,11 +261,12 @@ class _XminJudge:
             self._tallies.new_changed(key, ChangeKind.DELETE if new is None else ChangeKind.UPDATE)
         elif new_is_base:
             change = Change(table=self._table.name, key=key, base=new, old=old, new=new)
-            self._deleted += old is None
+            self._gone_on_old += old is None
             self._tallies.old_changed(change, ChangeKind.DELETE if old is None else ChangeKind.UPDATE)
         elif old is None:
             self._only_on_new(key, new)
         else:
+            self._only_on_old += new is None
             known = self._is_surely_new(key)
             change = Change(table=self._table.name, key=key, base=None, old=old, new=new, base_known=known)
             self._tallies.old_changed(change, ChangeKind.INSERT if new is None or known else ChangeKind.UPDATE)
@@ -287,27 +288,29 @@ class _XminJudge:
     def _all_inserted(self) -> bool:
         """Tell whether new inserted all rows that only it has: by the counters that say what else could be.
 
-        Either every delete of old's is one of a row that new still holds as the restore wrote it, or new updated
-        nothing.
+        Either old deleted nothing, or every delete of old's is one of a row that new still holds as the restore wrote
+        it (a changed key is one as well, and no delete). Or new neither updated nor deleted anything.
         """
-        counts.wait_until_told([self._sources.old])
-        deleted = self._old_deletes()
-        if deleted is not None and deleted <= self._deleted:
-            return True
+        old, new = (_raw(self._sources, side, self._table) for side in (Side.OLD, Side.NEW))
         mark, theirs = self._how.base.old_mark, self._how.base.new_mark
-        if mark is None or not self._how.new_known:
+        if mark is not None and counts.told(self._sources.old):
+            names = {leaf.name.name for leaf in new.leaves}
+            deleted, updated = (
+                counts.since(self._sources.old, old, what, mark, leaves=names)
+                for what in (counts.DELETED, counts.UPDATED)
+            )
+            if deleted is not None and updated is not None:
+                changed_keys = min(updated, self._only_on_old)
+                if not deleted or deleted + changed_keys <= self._gone_on_old:
+                    return True
+        if theirs is None or not self._how.new_known or not counts.told(self._sources.new):
             return False
-        counts.wait_until_told([self._sources.new])
-        raw = _raw(self._sources, Side.NEW, self._table)
-        updated = counts.counted(self._sources.new, raw, counts.UPDATED, theirs or mark)
-        return updated is not None and updated == (0 if theirs is None else counts.counted_at(theirs, raw, 1))
-
-    def _old_deletes(self) -> int | None:
-        """Return how many rows old has deleted since the watermark by its counters, None if they do not tell."""
-        mark, raw = self._how.base.old_mark, _raw(self._sources, Side.OLD, self._table)
-        now = None if mark is None else counts.counted(self._sources.old, raw, counts.DELETED, mark)
-        before = 0 if mark is None else counts.counted_at(mark, raw, 2)
-        return None if now is None or now < before else now - before
+        names = {leaf.name.name for leaf in old.leaves}
+        touched = [
+            counts.since(self._sources.new, new, what, theirs, leaves=names)
+            for what in (counts.UPDATED, counts.DELETED)
+        ]
+        return touched == [0, 0]
 
     def _settle_unsure(self) -> None:
         """Decide about the rows that only new has, now that all other deletes of old are known.
@@ -378,9 +381,7 @@ class _MarkedJudge(_XminJudge):
         old_there, new_there = found.there[:, 0], found.there[:, 1]
         is_base = found.there & (found.first == BASE)
         fresh = ~old_there & new_there & ~is_base[:, 1]
-        if self._how.base.inferred:
-            inserted, unsure = fresh, np.zeros_like(fresh)
-        elif self._sequence is None:
+        if self._sequence is None:
             inserted, unsure = np.zeros_like(fresh), fresh
         else:
             above = found.key.astype(np.int64) > self._sequence if self._integer else np.zeros_like(fresh)

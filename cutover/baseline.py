@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
@@ -197,7 +198,7 @@ def baseline(
     holds = False
     if new_url is not None:
         new, why, holds = _record_new(new_url, database, clock, say)
-        holds = holds and dump is None
+        holds = holds and (dump is None or (old is not None and old.late))
         if why:
             notes.append(why)
         if old is not None and old.late:
@@ -216,28 +217,48 @@ def baseline(
 
 def _late(old_url: str, new_url: str, database: Database, clock: Clock, say: Say) -> str:
     """Say why a first baseline comes after the copy: new holds rows already, and no longer those of old."""
-    old, new = connect(Side.OLD, old_url), connect(Side.NEW, new_url)
-    try:
-        mine = {each.table for each in read_counters(old, "old", database, clock).tables}
-        for each in read_counters(new, "new", database, clock).tables:
-            if each.table not in mine:
+    with connect(Side.OLD, old_url) as old, connect(Side.NEW, new_url) as new:
+        with _telling(Side.OLD, old_url):
+            read = read_counters(old, "old", database, clock)
+            mine = {each.table: _columns(old, each.table) for each in read.tables}
+        with _telling(Side.NEW, new_url):
+            read = read_counters(new, "new", database, clock)
+            theirs = {each.table: _columns(new, each.table) for each in read.tables}
+        for table in sorted(theirs.keys() & mine.keys()):
+            say(f"looking whether {table} is the same on both sides")
+            columns = [name for name in mine[table] if name in theirs[table]]
+            with _telling(Side.NEW, new_url):
+                there = _summed(new, table, columns)
+            if there is not None and not there[0]:
                 continue
-            say(f"looking whether {each.table} is the same on both sides")
-            table = sql.Identifier(*each.table.split(".", 1))
-            there_too = _columns(new, each.table)
-            shared = sql.SQL(", ").join(sql.Identifier(x) for x in _columns(old, each.table) if x in there_too)
-            query = sql.SQL(
-                "SELECT count(*), coalesce(sum(hashtextextended(ROW({columns})::text, 0)), 0) FROM {table}"
-            ).format(columns=shared, table=table)
-            there = new.execute(query).fetchone()
-            if there and there[0] and there != old.execute(query).fetchone():
-                return f"{each.table} of new holds rows already, and not those of old"
-    except psycopg.Error as error:
-        raise explain(Side.NEW, new_url, error) from None
-    finally:
-        old.close()
-        new.close()
+            with _telling(Side.OLD, old_url):
+                here = _summed(old, table, columns)
+            if there is None or here is None:
+                return f"{table} of new holds rows already, too many to see in time whether they are those of old"
+            if there != here:
+                return f"{table} of new holds rows already, and not those of old"
     return ""
+
+
+@contextmanager
+def _telling(side: Side, url: str) -> Iterator[None]:
+    """Name the side that fails."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise explain(side, url, error) from None
+
+
+def _summed(connection: psycopg.Connection[Any], table: str, columns: Sequence[str]) -> tuple[int, int] | None:
+    """Return how many rows a table holds, and a sum over them whatever their order; None when it took too long."""
+    query = sql.SQL("SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)), 0) FROM {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(*table.split(".", 1))
+    )
+    try:
+        row = connection.execute(query).fetchone()
+    except psycopg.errors.QueryCanceled:
+        return None
+    return None if row is None else (row[0], row[1])
 
 
 def _columns(connection: psycopg.Connection[Any], table: str) -> tuple[str, ...]:
@@ -253,11 +274,14 @@ def _behind(new: BaselineTaken | None, old: BaselineTaken | None) -> str:
     """Say why new cannot be the copy of a baseline: a restore brings sequences to where they stood, or further."""
     if new is None or old is None:
         return ""
-    reached = {each.sequence: each.last_value for each in new.sequences}
+    reached = {each.sequence: each for each in new.sequences if each.readable}
     for each in old.sequences:
-        here = reached.get(each.sequence, each.last_value)
-        if each.last_value is not None and (here is None or here < each.last_value):
-            return f"sequence {each.sequence} stands at {here or 0}, and at {each.last_value} in old's baseline"
+        here = reached.get(each.sequence)
+        if here is None or each.last_value is None:
+            continue
+        if here.last_value is None or (here.last_value - each.last_value) * each.increment < 0:
+            at = "its start" if here.last_value is None else here.last_value
+            return f"sequence {each.sequence} stands at {at}, and at {each.last_value} in old's baseline"
     return ""
 
 

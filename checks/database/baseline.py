@@ -48,8 +48,11 @@ def baseline(plan: Plan, evidence: Evidence, now: datetime) -> Iterator[Outcome]
     if taken.counters.system_identifier != reading.system_identifier or taken.counters.database != reading.database:
         yield failed("old", f"{said}, of another database than old is now", fix="cutover baseline", **measured)
     elif taken.late and plan.database.base is None and not (taken.dump and evidence.latest(BaselineTaken, "new")):
-        why = "when new held rows already that were not old's: it is later than the copy, and no base for a merge"
-        yield failed("old", f"{said}, {why}", fix="cutover baseline --dump base.dump", **measured)
+        why = (
+            "when new held rows already that were not old's: it is later than the copy, and no base for a merge. Name"
+            " what was copied as [database] base"
+        )
+        yield failed("old", f"{said}, {why}", fix="cutover explain database.baseline", **measured)
     elif not taken.counters.system_identifier:
         yield warned("old", f"{said}, but the role may not read the system identifier: rows will be hashed", **measured)
     elif broken:

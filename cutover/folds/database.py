@@ -141,7 +141,8 @@ class DatabaseFold:
                 self._read(observation)
             case BaselineTaken(counters=counters):
                 self._read(counters)
-                self._baseline = counters.at
+                if observation.side == "old" and not observation.late:
+                    self._baseline = self._baseline or counters.at
             case FenceProven(counters=counters):
                 if counters is not None:
                     self._read(counters)

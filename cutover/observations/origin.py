@@ -107,7 +107,7 @@ class UserPathSeen(Observation):
         path: what was asked: the url's own path, or another (maintenance pages hide on some).
         busted: with a cache-busting query.
         resolvers: how many resolvers handed this address out in this round.
-        requests: how many it took: redirects are followed to find a maintenance page.
+        requests: how many were answered: redirects are followed to find a maintenance page.
     """
 
     kind: ClassVar[str] = "origin.user-path"

@@ -136,28 +136,29 @@ async def follow_user_paths(asking: Asking, name: str, addresses: Mapping[str, i
 async def _as_users_see(
     asking: Asking, url: str, endpoint: Endpoint, trust: ssl.SSLContext, fingerprints: Mapping[str, Fingerprint]
 ) -> tuple[Response, int]:
-    """GET a url, and tell a maintenance page behind its redirects too; returns how many requests it took.
+    """GET a url, and tell a maintenance page behind its redirects too; returns how many requests were answered.
 
     The first answer is the evidence of who answers. But ``return 302 /maintenance.html`` is a maintenance page for
     whoever has a browser: redirects to the url's own host are followed, through the same address.
     """
     exchange = await asking.get(url, endpoint, trust)
-    first = response_of(exchange, fingerprints)
+    first, answered = response_of(exchange, fingerprints), 1
     if page_seen(first) or not any(label in fingerprints for label in MAINTENANCE_LABELS):
         return first, 1
-    for hop in range(1, HOPS + 1):
+    for _ in range(HOPS):
         target = _redirected(url, exchange)
         if not target:
-            return first, hop
+            break
         url, exchange = target, await asking.get(target, endpoint, trust)
         found = response_of(exchange, fingerprints)
+        answered += bool(found.status)
         if page_seen(found):
             where = fingerprint.shorten(urlsplit(url).path)
             pages = [x._replace(saw=f"redirected to {where}: {x.saw}") for x in found.matches]
             kept = [x for x in first.matches if x.label not in MAINTENANCE_LABELS]
             kept += [x for x in pages if x.label in MAINTENANCE_LABELS]
-            return replace(first, matches=tuple(kept)), hop + 1
-    return first, HOPS + 1
+            return replace(first, matches=tuple(kept)), answered
+    return first, answered
 
 
 def _redirected(url: str, exchange: Exchange) -> str:

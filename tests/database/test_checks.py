@@ -226,11 +226,14 @@ def test_a_change_that_nobody_watched_is_a_stretch_of_time() -> None:
 
 def test_a_baseline_or_a_fence_tells_where_the_copy_begins() -> None:
     """Busy until the copy, quiet from then on, switched while nobody watched."""
-    for mark in ("baseline", "fence", "released", "unproven"):
+    for mark in ("baseline", "late", "fence", "released", "unproven"):
         story = night((0, 10, 0))
         counters = reading(9000, "old", 300)
-        if mark == "baseline":
-            seen: Any = BaselineTaken(at=t(9001), snapshot="1:1:", lsn="0/1", sequences=(), counters=counters)
+        if mark in {"baseline", "late"}:
+            late = mark == "late"
+            seen: Any = BaselineTaken(
+                at=t(9001), snapshot="1:1:", lsn="0/1", sequences=(), counters=counters, late=late
+            )
         else:
             proven = mark != "unproven"
             seen = FenceProven(at=t(9001), side="old", proven=proven, roles=(), counters=counters)

@@ -265,9 +265,13 @@ def test_a_decision_on_identical_rows_without_key_is_about_all_of_them(
     assert "[[conflict]]" not in text
 
 
-@pytest.mark.parametrize("old", [OLD, {"t": []}], ids=["both hold it", "old lacks it"])
-def test_a_person_decides_where_base_is_not_known(tmp_path: Path, old: Dicts) -> None:
-    memory = Baseless.of([T], BASE, old, NEW)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(OLD, NEW), ({"t": []}, NEW), (OLD, {"t": []})],
+    ids=["both hold it", "old lacks it", "new lacks it"],
+)
+def test_a_person_decides_where_base_is_not_known(tmp_path: Path, old: Dicts, new: Dicts) -> None:
+    memory = Baseless.of([T], BASE, old, new)
     assert memory.merge().decisions() == {"t 1": "conflict:no_base"}
     found, _, text = again(memory, tmp_path, {'take = ""': 'take = "old"'})
     assert "[[conflict]]" not in text

@@ -186,3 +186,27 @@ def test_lookups_ask_the_type_and_the_index(copies: Copies, tmp_path: Path) -> N
         assert hits("booking", exclusion, ("2", "1", "[2024-01-04,2024-01-09)")) == ["1"]
         assert hits("booking", exclusion, ("2", "2", "[2024-01-04,2024-01-09)")) == []
         assert hits("booking", exclusion, ("2", "1", "[2024-01-05,2024-01-09)")) == []
+
+
+def test_new_says_which_rows_its_checks_refuse(copies: Copies, tmp_path: Path) -> None:
+    schema = """
+    create table st (n int);
+    create function known(v int) returns boolean language sql as 'select exists (select from st where n = v)';
+    create function loud(v int) returns boolean language plpgsql as
+      'begin if v = 1 then raise exception ''loud''; end if; return v <> 2; end';
+    create table u (id int primary key, place int, v0 text, n int, constraint above check (place > 0),
+      constraint fits check (v0 is null or length(v0) < place), constraint divides check (100 / n > 1),
+      constraint seen check (known(n)) not valid, constraint quiet check (loud(n)));
+    """
+    sides = copies(schema, "")
+    with reading(sides.old, sides.new, sides.base, tmp_path, strategy=HASHES) as read:
+        lookup = LiveLookup(read.sources, read.schema)
+        table = next(each for name, each in read.schema.tables.items() if name.name == "u")
+        checks = {check.name: check for check in table.checks}
+        rows = [("1", "1", None, "0"), ("2", "0", "a", "99"), ("3", None, "abc", "1"), ("4", "2", "abc", "2")]
+        assert lookup.refused(table, checks["above"], rows) == [1]
+        assert lookup.refused(table, checks["fits"], rows) == [1, 3], "what is NULL is not refused"
+        assert lookup.refused(table, checks["divides"], rows) == [1], "a row that cannot be judged hides no other"
+        assert lookup.refused(table, checks["quiet"], rows) == [3]
+        assert lookup.refused(table, checks["seen"], rows) == [], "its function does not find its table from here"
+        assert lookup.refused(table, checks["above"], []) == []

@@ -43,7 +43,7 @@ def made_for(folder: Path) -> Iterator[Bundle]:
         if meta.reread and meta.continues == folder.resolve().name:
             found.append((meta.old.snapshot_at, meta_file.parent))
     for _, other in sorted(found, reverse=True):
-        yield Bundle(folder.parent / other.name)
+        yield Bundle(folder.resolve().parent / other.name)
 
 
 def standing_for(folder: Path, url: str, *, plan_hash: str, since: datetime) -> Bundle | None:

@@ -184,9 +184,9 @@ def _judge(context: Context, start: Judged) -> Judged:
         if change.old == change.new:
             return replace(start, decision=Decision.ALREADY_PRESENT)
         decided = _decided(context, start)
-        asked = decided is not None and decided.choice in (Choice.OLD, Choice.COLUMNS)
-        if asked and change.new is not None and context.facts.kind(change.table) is not BaseKind.NONE:
-            return _said_without_base(context, start, change.new)
+        asked = decided is not None and decided.choice is Choice.OLD
+        if asked and context.facts.kind(change.table) is not BaseKind.NONE:
+            return _old_without_base(context, start)
         if context.facts.kind(change.table) is BaseKind.INFERRED and change.old is not None and change.new is not None:
             message = "both sides hold another value than the restore wrote, and base is only inferred"
             return start.conflict("inferred_both_touched", message)
@@ -200,11 +200,14 @@ def _judge(context: Context, start: Judged) -> Judged:
     return _updated(context, start, change.base, change.new)
 
 
-def _said_without_base(context: Context, start: Judged, new: Row) -> Judged:
-    """Do what a person says about a row of which base is not known."""
-    if start.change.old is not None:
-        return _both_inserted(context, start, new, start.change.old)
-    rules = ("decision: take old",)
+def _old_without_base(context: Context, start: Judged) -> Judged:
+    """Bring a row of which base is not known to what it is on old, as a person says."""
+    change, rules = start.change, ("decision: take old",)
+    if change.new is None:
+        inserted = _insert(context, start, Decision.APPLY)
+        return replace(inserted, rules=rules) if inserted.decision is Decision.APPLY else inserted
+    if change.old is not None:
+        return _both_inserted(context, start, change.new, change.old)
     return replace(start, post=None, writes=True, alive=False, outcome="overwritten", rules=rules, reason="rule")
 
 

@@ -175,28 +175,57 @@ class LiveLookup:
         stored = database.dicts(_CHECK, {"table": raw.oid, "name": check.name})
         if not stored:
             return []
-        names = [sql.Identifier(f"v{number}") for number in range(len(columns))]
-        query = sql.SQL(
-            "SELECT u.place FROM unnest({places}::int[], {arrays}) AS u(place, {names}),"
-            " LATERAL (SELECT {casts}) AS {table} WHERE NOT ({expression})"
-        ).format(
-            places=sql.Literal(list(range(len(rows)))),
-            arrays=sql.SQL(", ").join(
-                sql.SQL("{}::text[]").format(sql.Literal([row[table.places[column.name]] for row in rows]))
-                for column in columns
-            ),
-            names=sql.SQL(", ").join(names),
-            casts=sql.SQL(", ").join(
-                sql.SQL("CAST({} AS {}) AS {}").format(name, sql.SQL(column.type), sql.Identifier(column.name))
-                for name, column in zip(names, columns, strict=True)
-            ),
-            table=sql.Identifier(table.name.name),
-            expression=sql.SQL(stored[0]["expression"]),
+        numbers = range(len(columns))
+        casts = sql.SQL(", ").join(
+            sql.SQL("CAST({} AS {}) AS {}").format(
+                sql.Identifier("u", f"v{number}"), sql.SQL(column.type), sql.Identifier(column.name)
+            )
+            for number, column in zip(numbers, columns, strict=True)
         )
+
+        def query(part: Sequence[int]) -> sql.Composed:
+            arrays = sql.SQL(", ").join(
+                sql.SQL("{}::text[]").format(sql.Literal([rows[place][table.places[column.name]] for place in part]))
+                for column in columns
+            )
+            # The expression's own names are looked up in the innermost query first: only the table's columns are there.
+            return sql.SQL(
+                "SELECT u.place FROM unnest({places}::int[], {arrays}) AS u(place, {names})"
+                " WHERE NOT (SELECT {expression} FROM (SELECT {casts}) AS {table})"
+            ).format(
+                places=sql.Literal(list(part)),
+                arrays=arrays,
+                names=sql.SQL(", ").join(sql.Identifier(f"v{number}") for number in numbers),
+                casts=casts,
+                table=sql.Identifier(table.name.name),
+                expression=sql.SQL(stored[0]["expression"]),
+            )
+
+        found: list[int] = []
+        waiting: list[Sequence[int]] = [range(len(rows))]
+        while waiting:
+            part = waiting.pop()
+            places = _places(database, query(part))
+            if places is not None:
+                found += places
+            elif len(part) > 1:
+                waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
+        return sorted(found)
+
+
+def _places(database: Database, query: sql.Composed) -> list[int] | None:
+    """Return what a query counts, ``None`` where it fails for some of its rows, nothing where it fails for all.
+
+    An expression may call what this role may not call, or what finds nothing under the pinned settings.
+    """
+    with database.worker() as connection:
         try:
-            return [int(row[0] or 0) for row in _answer(database, query, careful=True) or []]
-        except (psycopg.ProgrammingError, psycopg.InternalError):
-            return []  # a function of theirs that this role may not call, or that raises: the apply will tell
+            with connection.transaction():
+                return [int(row[0] or 0) for row in text_rows(connection.execute(query))]
+        except (errors.DataError, errors.IntegrityError, errors.RaiseException):
+            return None
+        except (psycopg.ProgrammingError, psycopg.NotSupportedError, psycopg.InternalError):
+            return []
 
 
 class _RefusedError(Exception):

@@ -272,7 +272,11 @@ def test_a_decision_on_identical_rows_without_key_is_about_all_of_them(
 )
 def test_a_person_decides_where_base_is_not_known(tmp_path: Path, old: Dicts, new: Dicts) -> None:
     memory = Baseless.of([T], BASE, old, new)
-    assert memory.merge().decisions() == {"t 1": "conflict:no_base"}
+    found = memory.merge()
+    assert found.decisions() == {"t 1": "conflict:no_base"}
+    shown = "".join(write_decisions("b", found.result.judged))
+    assert ", base = " not in shown
+    assert 'name = "b"' in shown, "what a person decides about is there, whatever it equals"
     found, _, text = again(memory, tmp_path, {'take = ""': 'take = "old"'})
     assert "[[conflict]]" not in text
     assert found.apply()["t"] == [{**x, "c": None, "id": "1"} for x in old["t"]]

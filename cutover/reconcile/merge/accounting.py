@@ -170,4 +170,4 @@ def account(each: Judged) -> Accounted:
 
 def conflict_rows(each: Judged) -> ConflictRows:
     """Return the three rows of a conflict."""
-    return ConflictRows(each.number, each.change.base, each.change.old, each.new_row, each.new_key)
+    return ConflictRows(each.number, each.base_row, each.change.old, each.new_row, each.new_key)

@@ -51,6 +51,8 @@ def kind_of(before: Row | None, after: Row | None) -> str:
 
 def _kind_of_new(table: Table, change: Change) -> str:
     """Return what new did, as the reading counts it: in columns that all three sides hold, none of them generated."""
+    if not change.base_known and change.base is not None and change.new is not None:
+        return "update"  # new wrote it, or nobody would ask
     if change.base is None or change.new is None:
         return kind_of(change.base, change.new)
     left_out = {*table.columns_only_old, *table.columns_only_new, *table.columns_not_in_base}

@@ -65,6 +65,11 @@ class Judged:
     dangling: tuple[str, ...] = ()
 
     @property
+    def base_row(self) -> Row | None:
+        """Base's row for a person; none where it is only supposed (see ``Change.base_known``)."""
+        return self.change.base if self.change.base_known else None
+
+    @property
     def new_row(self) -> Row | None:
         """New's row that a person compares with old's."""
         if self.new_key is not None and self.kind == "insert":

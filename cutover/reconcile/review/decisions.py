@@ -250,7 +250,7 @@ def write_decisions(bundle: str, judged: Iterable[Judged], settled: Settled | No
 
 def _conflict(each: Judged, note: str) -> Iterator[str]:
     change = each.change
-    rows = {"base": change.base, "old": change.old, "new": each.new_row}
+    rows = {"base": each.base_row, "old": change.old, "new": each.new_row}
     yield "\n[[conflict]]\n"
     new_key = each.new_key if change.base is None else None
     yield from _identity(each.table.name, text_key(each.table, change.key), new_key)

@@ -139,7 +139,7 @@ def _conflict(each: Judged, *, unfolded: bool) -> Iterator[str]:
         yield f" <i>because of {_e(', '.join(each.because_of))}</i>"
     yield '</summary>\n<div class="scroll"><table><thead><tr><th>column</th><th>base</th><th>old</th><th>new</th>'
     yield "</tr></thead><tbody>\n"
-    rows = (each.change.base, each.change.old, each.new_row)
+    rows = (each.base_row, each.change.old, each.new_row)
     for place, column in enumerate(each.table.columns):
         values = [None if row is None else row[place] for row in rows]
         differs = len({value for value, row in zip(values, rows, strict=True) if row is not None}) > 1

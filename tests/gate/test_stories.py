@@ -262,6 +262,8 @@ def test_new_is_followed_over_ipv6_too(world: World, start: Start) -> None:
         cutover("preflight")
         world.authority.set_records(ZONE, "app", "AAAA", 1, ["::1"])
         world.cut_over()
+        for resolver in world.resolvers.values():
+            resolver.flush()  # they hold for a minute that there is no AAAA
         with Watching(cutover, "--until-done") as watching:
             found = watching.until(
                 lambda x: any("::1" in f["message"] for f in x["findings"] if f["check"] == "origin.user-path"),

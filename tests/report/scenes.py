@@ -158,6 +158,7 @@ def blocked() -> Judged:
         finding("dns.zone-agreement", Status.PASS, "2 servers hold the same records and serial 2025111203"),
         finding("dns.change-insync", Status.SKIP, "no change id is known"),
         command="preflight",
+        planned=False,
         safe_to_change_at=NOW + timedelta(days=1),
     )
 

@@ -215,7 +215,7 @@ class Ledger:
             )
 
     def _load(self, seq: int, kind: str, body: str) -> Observation:
-        adapter = _adapters().get(kind)
+        adapter = _adapter(kind)
         if adapter is None:
             raise CutoverError(
                 f"{self.path}: entry {seq} is of an unknown kind {kind!r}", "it was written by a newer cutover: upgrade"
@@ -269,15 +269,25 @@ def _chained(previous: str, seq: int, at: str, kind: str, body: str) -> str:
 
 
 def _dump(observation: Observation) -> str:
-    return _adapters()[observation.kind].dump_json(observation).decode()
+    adapter = _adapter(observation.kind)
+    if adapter is None:
+        raise LookupError(observation.kind)
+    return adapter.dump_json(observation).decode()
 
 
 @cache
-def _adapters() -> dict[str, TypeAdapter[Any]]:
+def _kinds() -> dict[str, type[Observation]]:
     """Every observation type below :mod:`cutover.observations`, by its kind."""
-    found: dict[str, TypeAdapter[Any]] = {}
+    found: dict[str, type[Observation]] = {}
     for module in pkgutil.iter_modules(observations.__path__, f"{observations.__name__}."):
         for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, type) and issubclass(value, Observation) and value.kind:
-                found.setdefault(value.kind, TypeAdapter(value))
+                found.setdefault(value.kind, value)
     return found
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any] | None:
+    """Return what reads and writes a kind, made when it is first met: all of them together are felt at the start."""
+    found = _kinds().get(kind)
+    return None if found is None else TypeAdapter(found)

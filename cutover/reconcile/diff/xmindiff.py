@@ -7,7 +7,7 @@ known: the change says so (``base_known=False``) and ends as a conflict unless b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from cutover.reconcile.diff.marked import BASE, MarkedReader
 from cutover.reconcile.diff.match import Candidates, Matcher
 from cutover.reconcile.diff.scan import Advance, scan_all
 from cutover.reconcile.diff.spill import ChangeKind
+from cutover.reconcile.diff.xminsample import check_sample
 from cutover.reconcile.model import Change, Key, Row, Side, Table
 from cutover.reconcile.source import counts
 from cutover.reconcile.source.catalogue import RawTable
@@ -30,7 +31,6 @@ from cutover.reconcile.source.reader import DatabaseReader, Expressions, Reader
 from cutover.reconcile.source.sides import ScanPlan, Sources
 from cutover.reconcile.source.xmin import XminBase
 
-_SAMPLE = 500
 _BATCH = 5000
 _BATCHED_KEYS = 20_000
 _SMALL = 2 << 20
@@ -133,7 +133,7 @@ def diff_by_xmin(
         )
         judge = _XminJudge(table, plan, readers, tallies, how, sources)
     else:
-        _check_sample(sources, table, plan, how, old_raw, new_raw)
+        check_sample(sources, table, plan, how.base, old_raw, new_raw)
         marked = (
             MarkedReader(sources.old, table, old_raw, plan.expressions(old_raw, Side.OLD), how.trusted[0]),
             MarkedReader(sources.new, table, new_raw, plan.expressions(new_raw, Side.NEW), how.trusted[1]),
@@ -450,71 +450,3 @@ class _MarkedJudge(_XminJudge):
 
 def _where(found: Candidates, mask: npt.NDArray[np.bool_]) -> Candidates:
     return Candidates(found.key[mask], found.there[mask], found.positions[mask], found.first[mask], found.second[mask])
-
-
-def _check_sample(
-    sources: Sources, table: Table, plan: ScanPlan, how: XminPlan, old_raw: RawTable, new_raw: RawTable
-) -> None:
-    """Compare a sample of rows that the watermark calls untouched on both sides."""
-    condition = how.base.old_is_base()
-    blocks = sum(leaf.main for leaf in old_raw.leaves) // sources.old.info.block_size or 1
-    percent = min(100.0, max(0.001, 100.0 * 40 / blocks))
-    for leaf in old_raw.leaves:
-        rows = sources.old.rows(
-            sql.SQL("SELECT {} FROM ONLY {} TABLESAMPLE SYSTEM ({}) WHERE {} LIMIT {}").format(
-                _columns(plan, old_raw),
-                sql.Identifier(*leaf.name),
-                sql.SQL(repr(round(percent, 6))),
-                condition or sql.SQL("false"),
-                sql.SQL(str(_SAMPLE)),
-            )
-        )
-        if not rows:
-            continue
-        _compare_sample(sources, table, plan, how, new_raw, rows)
-
-
-def _compare_sample(
-    sources: Sources, table: Table, plan: ScanPlan, how: XminPlan, new_raw: RawTable, rows: Sequence[Row]
-) -> None:
-    index = [plan.second.index(each) for each in table.key]
-    mine = {tuple(row[each] for each in index): row for row in rows}
-    for number, leaf in enumerate(new_raw.leaves):
-        condition = how.base.new_is_base(table, new_raw, number) or sql.SQL("false")
-        names = [sql.Identifier(f"v{position}") for position in range(len(index))]
-        keys = list(mine)
-        query = sql.SQL(
-            "SELECT {columns} FROM ONLY {leaf} WHERE ({key}) IN (SELECT {casts} FROM unnest({arrays}) AS u({names}))"
-            " AND {condition}"
-        ).format(
-            columns=_columns(plan, new_raw),
-            leaf=sql.Identifier(*leaf.name),
-            key=sql.SQL(", ").join(map(sql.Identifier, table.key)),
-            casts=sql.SQL(", ").join(
-                sql.SQL("CAST({} AS {})").format(name, sql.SQL(_type(new_raw, column)))
-                for name, column in zip(names, table.key, strict=True)
-            ),
-            arrays=sql.SQL(", ").join(
-                sql.SQL("{}::text[]").format(sql.Literal([key[part] for key in keys])) for part in range(len(index))
-            ),
-            names=sql.SQL(", ").join(names),
-            condition=condition,
-        )
-        for theirs in sources.new.rows(query):
-            key = tuple(theirs[each] for each in index)
-            if key in mine and mine[key] != theirs:
-                raise CutoverError(
-                    f"{table.name}: row ({', '.join(map(str, key))}) is older than the watermark on both sides,"
-                    " yet differs",
-                    "the watermark was not taken with this copy: give a base (URL or dump) instead",
-                    exit_code=4,
-                )
-
-
-def _type(raw: RawTable, name: str) -> str:
-    column = raw.column(name)
-    return column.type if column else "text"
-
-
-def _columns(plan: ScanPlan, raw: RawTable) -> sql.Composable:
-    return sql.SQL(", ").join(sql.Identifier(name) if raw.column(name) else sql.SQL("NULL") for name in plan.second)

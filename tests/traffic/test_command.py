@@ -32,9 +32,8 @@ def script(folder: Path, text: str, name: str = "share") -> str:
 
 
 def test_it_runs_in_the_plans_folder_and_is_told_the_window(tmp_path: Path) -> None:
-    program = script(
-        tmp_path, 'pwd >seen; env | grep ^CUTOVER_WINDOW | sort >>seen; echo "{\\"old\\": 3, \\"new\\": 97.0, \\"note\\": 1}"'
-    )
+    answer = 'echo "{\\"old\\": 3, \\"new\\": 97.0, \\"note\\": 1}"'
+    program = script(tmp_path, f"pwd >seen; env | grep ^CUTOVER_WINDOW | sort >>seen; {answer}")
     counts = run(tmp_path, program)
     assert (counts["old"].count, counts["new"].count) == (3, 97)
     assert {x.sight for x in counts.values()} == {Sight.OK}
